@@ -1,0 +1,5 @@
+//! Compiles the package `bucket-actor` to wasm.
+
+fn main() {
+    wasm_builder::build(&["bucket-actor"]);
+}

@@ -1,0 +1,5 @@
+//! Compiles the devnet's own actors to wasm.
+
+fn main() {
+    wasm_builder::build(&["devnet-actor-init", "devnet-actor-account", "devnet-actor-noop", "devnet-actor-idle"]);
+}
