@@ -1,0 +1,201 @@
+//! A bucket's record and the entries of its maps.
+
+use std::fmt;
+
+use cid::Cid;
+use fvm_ipld_encoding::tuple::*;
+use fvm_shared::ActorID;
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::cid::CarId;
+use crate::map::{Bytes, Map};
+
+/// How a bucket runs what is pending. Fixed when it is created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub enum Mode {
+    /// Each task on its own.
+    Atomic,
+    /// All pending tasks in one call of their protocol.
+    Mutex,
+}
+
+impl From<Mode> for u8 {
+    fn from(mode: Mode) -> u8 {
+        mode as u8
+    }
+}
+
+impl TryFrom<u8> for Mode {
+    type Error = String;
+
+    fn try_from(mode: u8) -> Result<Self, String> {
+        match mode {
+            0 => Ok(Mode::Atomic),
+            1 => Ok(Mode::Mutex),
+            other => Err(format!("expected mode 0 (atomic) or 1 (mutex), got {other}")),
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::Atomic => "atomic",
+            Mode::Mutex => "mutex",
+        })
+    }
+}
+
+impl std::str::FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "atomic" => Ok(Mode::Atomic),
+            "mutex" => Ok(Mode::Mutex),
+            other => Err(format!("expected atomic or mutex, got “{other}”")),
+        }
+    }
+}
+
+/// A named root with its queue and receipts. The value of the actor's HAMT of buckets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize_tuple, Deserialize_tuple)]
+pub struct Bucket {
+    /// Actor ids of those who may schedule and invoke, sorted.
+    pub controllers: Vec<ActorID>,
+    /// How it runs.
+    pub mode: Mode,
+    /// HAMT\[protocol number, key\]bytes: what the protocols keep.
+    pub root: Cid,
+    /// HAMT\[u64 (8 bytes, big-endian)\]Item; `None` while nothing is pending.
+    pub queue: Option<Cid>,
+    /// Number of the next task to run.
+    pub head: u64,
+    /// Number of the next task to schedule.
+    pub tail: u64,
+    /// HAMT\[SHA-256 of the input CAR\]Entry.
+    pub receipts: Cid,
+    /// Receipts written, those of forced runs included.
+    pub ran: u64,
+}
+
+impl Bucket {
+    /// How many tasks are pending.
+    pub fn pending(&self) -> u64 {
+        self.tail - self.head
+    }
+}
+
+/// A pending CAR.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize_tuple, Deserialize_tuple)]
+pub struct Item {
+    /// The CAR: a RAW block.
+    pub car: Cid,
+    /// How many continuations led here.
+    pub depth: u64,
+    /// The receipt that asked for it.
+    pub cause: Option<Bytes>,
+    /// Who scheduled it.
+    pub caller: ActorID,
+    /// Whether it runs again if it ran already.
+    pub force: bool,
+}
+
+/// What is known of an input CAR. In state a receipt alone is bytes, a pending number alone an integer, all else a list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// The newest receipt.
+    pub receipt: Option<CarId>,
+    /// How many times it ran.
+    pub version: u64,
+    /// Its number in the queue.
+    pub pending: Option<u64>,
+}
+
+impl Serialize for Entry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let receipt = self.receipt.map(|id| Bytes(id.0.to_vec()));
+        match (receipt, self.version, self.pending) {
+            (Some(receipt), 1, None) => receipt.serialize(serializer),
+            (None, 0, Some(number)) => number.serialize(serializer),
+            all => all.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(EntryVisitor)
+    }
+}
+
+struct EntryVisitor;
+
+fn digest<E: de::Error>(bytes: &[u8]) -> Result<CarId, E> {
+    bytes.try_into().map(CarId).map_err(|_| E::invalid_length(bytes.len(), &"32 bytes"))
+}
+
+impl<'de> Visitor<'de> for EntryVisitor {
+    type Value = Entry;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a receipt, a number, or [receipt, version, number]")
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Entry, E> {
+        Ok(Entry { receipt: Some(digest(bytes)?), version: 1, pending: None })
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Entry, E> {
+        Ok(Entry { pending: Some(number), ..Entry::default() })
+    }
+
+    // HAMT nodes are decoded through `Ipld`, whose integers are wide.
+    fn visit_i128<E: de::Error>(self, number: i128) -> Result<Entry, E> {
+        let number = u64::try_from(number).map_err(|_| E::custom("expected a number in the queue"))?;
+        self.visit_u64(number)
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Entry, E> {
+        self.visit_i128(number.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Entry, A::Error> {
+        let short = |at| de::Error::invalid_length(at, &"3 items");
+        let receipt: Option<Bytes> = seq.next_element()?.ok_or_else(|| short(0))?;
+        let version = seq.next_element()?.ok_or_else(|| short(1))?;
+        let pending = seq.next_element()?.ok_or_else(|| short(2))?;
+        let receipt = receipt.map(|bytes| digest(&bytes.0)).transpose()?;
+        Ok(Entry { receipt, version, pending })
+    }
+}
+
+/// HAMT\[SHA-256 of the input CAR\]Entry.
+pub type Receipts<'s, S, H> = Map<'s, S, H, Entry>;
+/// HAMT\[u64 (8 bytes, big-endian)\]Item.
+pub type Queue<'s, S, H> = Map<'s, S, H, Item>;
+/// HAMT\[protocol number, key\]bytes.
+pub type Entries<'s, S, H> = Map<'s, S, H, Bytes>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_round_trip_and_the_usual_ones_are_short() {
+        let receipt = Some(CarId([7; 32]));
+        let cases = [
+            (Entry { receipt, version: 1, pending: None }, 34),
+            (Entry { receipt: None, version: 0, pending: Some(5) }, 1),
+            (Entry { receipt, version: 1, pending: Some(5) }, 37),
+            (Entry { receipt, version: 2, pending: None }, 37),
+        ];
+        for (entry, len) in cases {
+            let bytes = fvm_ipld_encoding::to_vec(&entry).unwrap();
+            assert_eq!(bytes.len(), len, "{entry:?}");
+            assert_eq!(fvm_ipld_encoding::from_slice::<Entry>(&bytes).unwrap(), entry);
+        }
+    }
+}

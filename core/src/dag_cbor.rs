@@ -1,0 +1,324 @@
+//! Strict DAG-CBOR: one encoding for each value, everything else refused.
+//!
+//! Source: ipld.io, specs/codecs/dag-cbor. Smallest head for each integer and length, map keys sorted by length then bytes
+//! and each once, only tag 42, 64-bit finite floats only, no indefinite lengths, nothing after the value. Nesting is
+//! bounded by [`DEPTH_MAX`], and a declared length never reserves more memory than the input has bytes.
+
+use std::collections::BTreeMap;
+
+use cid::Cid;
+pub use ipld_core::ipld::Ipld;
+
+use crate::limits::DEPTH_MAX;
+
+/// Why bytes are not one strict DAG-CBOR value: what was expected, what came, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("DAG-CBOR, byte {at}: {what}")]
+pub struct DagCborError {
+    /// Offset of the first byte that is wrong.
+    pub at: usize,
+    /// What was expected and what came.
+    pub what: String,
+}
+
+/// Decodes exactly one value.
+pub fn decode(bytes: &[u8]) -> Result<Ipld, DagCborError> {
+    let mut reader = Reader { bytes, at: 0 };
+    let value = reader.value(DEPTH_MAX)?;
+    reader.end()?;
+    Ok(value)
+}
+
+/// Checks that `bytes` are exactly one strict value, without building it.
+pub fn validate(bytes: &[u8]) -> Result<(), DagCborError> {
+    let mut reader = Reader { bytes, at: 0 };
+    reader.skip(DEPTH_MAX)?;
+    reader.end()
+}
+
+const UNSIGNED: u8 = 0;
+const NEGATIVE: u8 = 1;
+const BYTES: u8 = 2;
+const TEXT: u8 = 3;
+const LIST: u8 = 4;
+const MAP: u8 = 5;
+const TAG: u8 = 6;
+const SIMPLE: u8 = 7;
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn error<T>(&self, what: impl Into<String>) -> Result<T, DagCborError> {
+        Err(DagCborError { at: self.at, what: what.into() })
+    }
+
+    fn end(&self) -> Result<(), DagCborError> {
+        match self.bytes.len() - self.at {
+            0 => Ok(()),
+            left => self.error(format!("expected the end, got {left} more bytes")),
+        }
+    }
+
+    fn take(&mut self, len: u64) -> Result<&'a [u8], DagCborError> {
+        let left = self.bytes.len() - self.at;
+        if len > left as u64 {
+            return self.error(format!("expected {len} bytes, got {left}"));
+        }
+        let start = self.at;
+        self.at += len as usize;
+        Ok(&self.bytes[start..self.at])
+    }
+
+    /// Major type and argument of the next head. For [`SIMPLE`] the argument of a float is its bits.
+    fn head(&mut self) -> Result<(u8, u8, u64), DagCborError> {
+        let first = self.take(1)?[0];
+        let (major, info) = (first >> 5, first & 0x1f);
+        let argument = match info {
+            0..=23 => return Ok((major, info, u64::from(info))),
+            24 => u64::from(self.take(1)?[0]),
+            25 => self.take(2)?.iter().fold(0, |n, b| n << 8 | u64::from(*b)),
+            26 => self.take(4)?.iter().fold(0, |n, b| n << 8 | u64::from(*b)),
+            27 => self.take(8)?.iter().fold(0, |n, b| n << 8 | u64::from(*b)),
+            _ => return self.error(format!("expected a definite length, got additional information {info}")),
+        };
+        let smallest = match info {
+            24 => argument > 23,
+            25 => argument > 0xff,
+            26 => argument > 0xffff,
+            _ => argument > 0xffff_ffff,
+        };
+        if major != SIMPLE && !smallest {
+            return self.error(format!("expected the smallest encoding of {argument}, got a longer one"));
+        }
+        Ok((major, info, argument))
+    }
+
+    fn deeper(&self, depth: usize) -> Result<usize, DagCborError> {
+        depth
+            .checked_sub(1)
+            .map_or_else(|| self.error(format!("expected at most {DEPTH_MAX} levels of nesting, got more")), Ok)
+    }
+
+    fn text(&mut self, len: u64) -> Result<&'a str, DagCborError> {
+        let bytes = self.take(len)?;
+        std::str::from_utf8(bytes).or_else(|_| self.error("expected UTF-8 text"))
+    }
+
+    /// A list or map can't have more entries than there are bytes left.
+    fn count(&self, len: u64) -> Result<usize, DagCborError> {
+        let left = self.bytes.len() - self.at;
+        if len > left as u64 {
+            self.error(format!("expected {len} entries, got {left} bytes"))
+        } else {
+            Ok(len as usize)
+        }
+    }
+
+    /// The next key of a map, which must be greater than `last`: shorter first, then by bytes.
+    fn key(&mut self, last: Option<&str>) -> Result<&'a str, DagCborError> {
+        let at = self.at;
+        let (TEXT, _, len) = self.head()? else { return self.error("expected text as a map's key") };
+        let key = self.text(len)?;
+        match last {
+            Some(last) if (last.len(), last) >= (key.len(), key) => {
+                let what = format!("expected map keys sorted and each once, got “{key}” after “{last}”");
+                Err(DagCborError { at, what })
+            }
+            _ => Ok(key),
+        }
+    }
+
+    fn link(&mut self, tag: u64) -> Result<Cid, DagCborError> {
+        if tag != 42 {
+            return self.error(format!("expected tag 42 (a link), got tag {tag}"));
+        }
+        let (BYTES, _, len) = self.head()? else { return self.error("expected bytes in a link") };
+        let Some((0, cid)) = self.take(len)?.split_first() else {
+            return self.error("expected a link's bytes to begin with 0");
+        };
+        match Cid::try_from(cid) {
+            // A CID read by prefix or with padded varints would have two encodings.
+            Ok(link) if link.to_bytes() == cid => Ok(link),
+            _ => self.error("expected a CID in a link"),
+        }
+    }
+
+    fn simple(&mut self, info: u8, argument: u64) -> Result<Ipld, DagCborError> {
+        match info {
+            20 => Ok(Ipld::Bool(false)),
+            21 => Ok(Ipld::Bool(true)),
+            22 => Ok(Ipld::Null),
+            27 if f64::from_bits(argument).is_finite() => Ok(Ipld::Float(f64::from_bits(argument))),
+            27 => self.error("expected a finite number"),
+            25 | 26 => self.error("expected a 64-bit float, got a shorter one"),
+            _ => self.error(format!("expected false, true, null or a float, got simple value {argument}")),
+        }
+    }
+
+    fn value(&mut self, depth: usize) -> Result<Ipld, DagCborError> {
+        let (major, info, argument) = self.head()?;
+        Ok(match major {
+            UNSIGNED => Ipld::Integer(i128::from(argument)),
+            NEGATIVE => Ipld::Integer(-1 - i128::from(argument)),
+            BYTES => Ipld::Bytes(self.take(argument)?.to_vec()),
+            TEXT => Ipld::String(self.text(argument)?.to_owned()),
+            LIST => {
+                let depth = self.deeper(depth)?;
+                let len = self.count(argument)?;
+                let mut list = Vec::with_capacity(len.min(1024));
+                for _ in 0..len {
+                    list.push(self.value(depth)?);
+                }
+                Ipld::List(list)
+            }
+            MAP => {
+                let depth = self.deeper(depth)?;
+                let mut map = BTreeMap::new();
+                let mut last = None;
+                for _ in 0..self.count(argument)? {
+                    let key = self.key(last)?;
+                    map.insert(key.to_owned(), self.value(depth)?);
+                    last = Some(key);
+                }
+                Ipld::Map(map)
+            }
+            TAG => Ipld::Link(self.link(argument)?),
+            _ => self.simple(info, argument)?,
+        })
+    }
+
+    fn skip(&mut self, depth: usize) -> Result<(), DagCborError> {
+        let (major, info, argument) = self.head()?;
+        match major {
+            UNSIGNED | NEGATIVE => {}
+            BYTES => drop(self.take(argument)?),
+            TEXT => drop(self.text(argument)?),
+            LIST => {
+                let depth = self.deeper(depth)?;
+                for _ in 0..self.count(argument)? {
+                    self.skip(depth)?;
+                }
+            }
+            MAP => {
+                let depth = self.deeper(depth)?;
+                let mut last = None;
+                for _ in 0..self.count(argument)? {
+                    last = Some(self.key(last)?);
+                    self.skip(depth)?;
+                }
+            }
+            TAG => drop(self.link(argument)?),
+            _ => drop(self.simple(info, argument)?),
+        }
+        Ok(())
+    }
+}
+
+/// Encodes a value in its one strict form.
+///
+/// # Panics
+/// On what DAG-CBOR has no form for: an integer outside −2⁶⁴ … 2⁶⁴−1, or a float that is not finite. [`decode`] makes
+/// neither; values from elsewhere pass [`check`] first.
+pub fn encode(value: &Ipld) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64);
+    write(&mut out, value);
+    out
+}
+
+/// Tells whether a value that [`decode`] did not make has a strict form, and is not nested too deeply.
+pub fn check(value: &Ipld) -> Result<(), String> {
+    fn walk(value: &Ipld, depth: usize) -> Result<(), String> {
+        match value {
+            Ipld::Integer(n) if u64::try_from(*n).is_err() && u64::try_from(-1 - *n).is_err() => {
+                Err(format!("expected an integer of 64 bits, got {n}"))
+            }
+            Ipld::Float(x) if !x.is_finite() => Err(format!("expected a finite number, got {x}")),
+            Ipld::List(_) | Ipld::Map(_) if depth == 0 => {
+                Err(format!("expected at most {DEPTH_MAX} levels of nesting"))
+            }
+            Ipld::List(list) => list.iter().try_for_each(|value| walk(value, depth - 1)),
+            Ipld::Map(map) => map.values().try_for_each(|value| walk(value, depth - 1)),
+            _ => Ok(()),
+        }
+    }
+    walk(value, DEPTH_MAX)
+}
+
+fn head(out: &mut Vec<u8>, major: u8, argument: u64) {
+    let major = major << 5;
+    match argument {
+        0..=23 => out.push(major | argument as u8),
+        24..=0xff => out.extend([major | 24, argument as u8]),
+        0x100..=0xffff => {
+            out.push(major | 25);
+            out.extend((argument as u16).to_be_bytes());
+        }
+        0x1_0000..=0xffff_ffff => {
+            out.push(major | 26);
+            out.extend((argument as u32).to_be_bytes());
+        }
+        _ => {
+            out.push(major | 27);
+            out.extend(argument.to_be_bytes());
+        }
+    }
+}
+
+fn write(out: &mut Vec<u8>, value: &Ipld) {
+    match value {
+        Ipld::Null => out.push(0xf6),
+        Ipld::Bool(b) => out.push(0xf4 | u8::from(*b)),
+        Ipld::Integer(n) => match u64::try_from(*n) {
+            Ok(n) => head(out, UNSIGNED, n),
+            Err(_) => head(out, NEGATIVE, u64::try_from(-1 - *n).expect("an integer of 64 bits")),
+        },
+        Ipld::Float(x) => {
+            assert!(x.is_finite(), "a finite float");
+            out.push(0xfb);
+            out.extend(x.to_bits().to_be_bytes());
+        }
+        Ipld::String(text) => {
+            head(out, TEXT, text.len() as u64);
+            out.extend(text.as_bytes());
+        }
+        Ipld::Bytes(bytes) => {
+            head(out, BYTES, bytes.len() as u64);
+            out.extend(bytes);
+        }
+        Ipld::List(list) => {
+            head(out, LIST, list.len() as u64);
+            list.iter().for_each(|value| write(out, value));
+        }
+        Ipld::Map(map) => {
+            head(out, MAP, map.len() as u64);
+            let mut entries: Vec<_> = map.iter().collect();
+            // The map is sorted by bytes; a stable sort by length gives DAG-CBOR's order.
+            entries.sort_by_key(|(key, _)| key.len());
+            for (key, value) in entries {
+                head(out, TEXT, key.len() as u64);
+                out.extend(key.as_bytes());
+                write(out, value);
+            }
+        }
+        Ipld::Link(cid) => {
+            let cid = cid.to_bytes();
+            out.extend([0xd8, 42]);
+            head(out, BYTES, cid.len() as u64 + 1);
+            out.push(0);
+            out.extend(cid);
+        }
+    }
+}
+
+/// All links of a value, in the order of its encoding.
+pub fn links(value: &Ipld, found: &mut Vec<Cid>) {
+    match value {
+        Ipld::Link(cid) => found.push(*cid),
+        Ipld::List(list) => list.iter().for_each(|value| links(value, found)),
+        Ipld::Map(map) => map.values().for_each(|value| links(value, found)),
+        _ => {}
+    }
+}

@@ -1,0 +1,33 @@
+//! The machine of Bucket VM: what runs, byte for byte the same, in wasm on the FVM, in process and in an indexer's replay.
+//!
+//! A *bucket* is a DID with controllers, a FIFO queue of CARs, a root and receipts. A CAR's root block is a [`task::Task`];
+//! running it gives a [`receipt::Receipt`], itself a CAR, and a new bucket root.
+//!
+//! Reading order: [`cid`], [`dag_cbor`], [`car`], [`task`], [`receipt`], [`protocol`], then [`execute`] with its helper
+//! [`batch`]; [`host`] is what the machine asks of its surroundings, [`abi`] how messages are written.
+//!
+//! Invariants:
+//! - **The same inputs give the same bytes**: no clock, randomness, threads, logging or hash-map order in here.
+//! - **A failure changes nothing but receipts; an abort changes nothing at all.**
+//! - **A CAR runs once**, unless somebody forces it; then its receipt names the one before.
+//! - **What comes from outside is canonical or refused**, and every block is hashed again.
+
+pub mod abi;
+pub mod batch;
+pub mod bucket;
+pub mod car;
+pub mod cid;
+pub mod dag_cbor;
+pub mod did;
+pub mod error;
+pub mod execute;
+pub mod host;
+pub mod invariants;
+pub mod limits;
+pub mod map;
+pub mod memory;
+mod open;
+pub mod protocol;
+pub mod receipt;
+pub mod state;
+pub mod task;

@@ -1,0 +1,41 @@
+//! Every bound of the machine, in one place, each with its reason. Sizes are bytes.
+
+/// A CAR that arrives in a message. A signed message may take 64 KiB in Lotus' mempool
+/// (`chain/messagepool`, `MaxMessageSize`); the rest is left to addresses, gas fields and signature.
+pub const CAR_BYTES_MAX: usize = 60 * 1024;
+
+/// A whole signed message, as the mempools of Lotus and Forest count it.
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// Blocks in one CAR: looking a link up walks them all.
+pub const CAR_BLOCKS_MAX: usize = 1024;
+
+/// Nesting of a DAG-CBOR value. The actor's stack is 64 KiB, and decoding recurses.
+pub const DEPTH_MAX: usize = 64;
+
+/// A DID is a key of the actor's HAMT and is written with every change of its bucket.
+pub const DID_BYTES_MAX: usize = 256;
+
+/// A command is matched against a table; longer ones can't be in it.
+pub const CMD_BYTES_MAX: usize = 128;
+
+/// A nonce only has to differ.
+pub const NONCE_BYTES_MAX: usize = 64;
+
+/// Controllers are written with every change of their bucket.
+pub const CONTROLLERS_MAX: usize = 16;
+
+/// Pending CARs of one bucket: what is queued stays in state until somebody pays for running it.
+pub const QUEUE_MAX: u64 = 4096;
+
+/// Tasks of one `Run`: the message's own gas limit ends earlier on chain, this bounds a replay's memory.
+pub const RUN_MAX: u64 = 1000;
+
+/// Continuations of one task: each is written to the queue at the sender's cost.
+pub const FORKS_MAX: usize = 16;
+
+/// Continuations of continuations. A chain that needs more returns to its user.
+pub const FORK_DEPTH_MAX: u64 = 32;
+
+/// A failure's message in a receipt: it may quote input.
+pub const FAILURE_BYTES_MAX: usize = 512;
