@@ -99,10 +99,7 @@ impl RpcError {
         match self {
             Self::Unreachable { .. } | Self::Timeout { .. } | Self::Broken { .. } => true,
             Self::Http { status, .. } => matches!(status, 408 | 429 | 500 | 502 | 503 | 504),
-            Self::Endpoint { .. }
-            | Self::Node { .. }
-            | Self::Shape { .. }
-            | Self::Params { .. } => false,
+            Self::Endpoint { .. } | Self::Node { .. } | Self::Shape { .. } | Self::Params { .. } => false,
         }
     }
 }

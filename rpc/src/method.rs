@@ -46,10 +46,7 @@ pub fn params_from_json<P: DeserializeOwned>(params: Option<Value>) -> Result<P,
         None | Some(Value::Null) => Vec::new(),
         Some(Value::Array(values)) => values,
         Some(other) => {
-            return Err(ParamsError(format!(
-                "expected an array of positional parameters, got {}",
-                kind(&other)
-            )));
+            return Err(ParamsError(format!("expected an array of positional parameters, got {}", kind(&other))));
         }
     };
     P::deserialize(Positional(given))
@@ -86,16 +83,9 @@ struct Positional(Vec<Value>);
 impl<'de> Deserializer<'de> for Positional {
     type Error = ParamsError;
 
-    fn deserialize_tuple<V: Visitor<'de>>(
-        self,
-        len: usize,
-        visitor: V,
-    ) -> Result<V::Value, ParamsError> {
+    fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, ParamsError> {
         if self.0.len() > len {
-            return Err(ParamsError(format!(
-                "expected at most {len} parameters, got {}",
-                self.0.len()
-            )));
+            return Err(ParamsError(format!("expected at most {len} parameters, got {}", self.0.len())));
         }
         visitor.visit_seq(Padded { given: self.0.into_iter(), position: 0, len })
     }
@@ -126,10 +116,7 @@ struct Padded {
 impl<'de> SeqAccess<'de> for Padded {
     type Error = ParamsError;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, ParamsError> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ParamsError> {
         if self.position == self.len {
             return Ok(None);
         }
@@ -140,10 +127,7 @@ impl<'de> SeqAccess<'de> for Padded {
         };
         match seed.deserialize(value) {
             Ok(member) => Ok(Some(member)),
-            Err(_) if missing => Err(ParamsError(format!(
-                "parameter {} of {} is missing",
-                self.position, self.len
-            ))),
+            Err(_) if missing => Err(ParamsError(format!("parameter {} of {} is missing", self.position, self.len))),
             Err(error) => Err(ParamsError(format!("parameter {}: {error}", self.position))),
         }
     }
@@ -185,15 +169,9 @@ mod tests {
     fn errors_name_the_position() {
         let error = |params| read::<Params>(params).unwrap_err();
         assert_eq!(error(json!([1])), "parameter 2 of 3 is missing");
-        assert_eq!(
-            error(json!([1, 2, 3])),
-            "parameter 2: invalid type: number, expected a string"
-        );
+        assert_eq!(error(json!([1, 2, 3])), "parameter 2: invalid type: number, expected a string");
         assert_eq!(error(json!([1, "a", 3, 4])), "expected at most 3 parameters, got 4");
-        assert_eq!(
-            error(json!({"a": 1})),
-            "expected an array of positional parameters, got an object"
-        );
+        assert_eq!(error(json!({"a": 1})), "expected an array of positional parameters, got an object");
         assert_eq!(read::<()>(json!([1])), Err("expected no parameters, got 1".into()));
     }
 }

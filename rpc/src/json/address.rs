@@ -58,7 +58,5 @@ pub struct AddressError {
 /// Reads an address with either letter.
 pub fn parse_address(text: &str) -> Result<Address, AddressError> {
     let network = if text.starts_with('t') { Network::Testnet } else { Network::Mainnet };
-    network
-        .parse_address(text)
-        .map_err(|source| AddressError { given: text.chars().take(140).collect(), source })
+    network.parse_address(text).map_err(|source| AddressError { given: text.chars().take(140).collect(), source })
 }

@@ -32,10 +32,7 @@ pub(super) fn encode<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<
     to_vec(value).map_err(|source| CborError { what, source })
 }
 
-pub(super) fn decode<T: DeserializeOwned>(
-    what: &'static str,
-    bytes: &[u8],
-) -> Result<T, CborError> {
+pub(super) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, CborError> {
     from_slice(bytes).map_err(|source| CborError { what, source })
 }
 
@@ -131,20 +128,15 @@ impl From<BlockHeader> for HeaderTuple {
         Self {
             miner,
             ticket: ticket.map(|t| TicketTuple { vrf_proof: BytesDe(t.vrf_proof) }),
-            election_proof: election_proof.map(|p| ElectionProofTuple {
-                win_count: p.win_count,
-                vrf_proof: BytesDe(p.vrf_proof),
-            }),
+            election_proof: election_proof
+                .map(|p| ElectionProofTuple { win_count: p.win_count, vrf_proof: BytesDe(p.vrf_proof) }),
             beacon_entries: beacon_entries
                 .into_iter()
                 .map(|e| BeaconEntryTuple { round: e.round, data: BytesDe(e.data) })
                 .collect(),
             win_post_proof: win_post_proof
                 .into_iter()
-                .map(|p| PoStProofTuple {
-                    post_proof: p.post_proof,
-                    proof_bytes: BytesDe(p.proof_bytes),
-                })
+                .map(|p| PoStProofTuple { post_proof: p.post_proof, proof_bytes: BytesDe(p.proof_bytes) })
                 .collect(),
             parents,
             parent_weight: BigIntDe(parent_weight),
@@ -184,8 +176,7 @@ impl From<HeaderTuple> for BlockHeader {
         Self {
             miner,
             ticket: ticket.map(|t| Ticket { vrf_proof: t.vrf_proof.0 }),
-            election_proof: election_proof
-                .map(|p| ElectionProof { win_count: p.win_count, vrf_proof: p.vrf_proof.0 }),
+            election_proof: election_proof.map(|p| ElectionProof { win_count: p.win_count, vrf_proof: p.vrf_proof.0 }),
             beacon_entries: beacon_entries
                 .into_iter()
                 .map(|e| BeaconEntry { round: e.round, data: e.data.0 })

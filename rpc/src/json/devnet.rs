@@ -52,7 +52,7 @@ pub struct DevnetActor {
 /// The answer of `Devnet.Info`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct DevnetInfo {
+pub struct DevnetSummary {
     /// As `Filecoin.StateNetworkName` gives it.
     pub network_name: String,
     /// As `Filecoin.StateNetworkVersion` gives it.

@@ -62,17 +62,12 @@ impl<T: LotusJson> Serialize for Ref<'_, T> {
 }
 
 /// For `#[serde(with = "lotus")]` on a field.
-pub(crate) fn serialize<T: LotusJson, S: Serializer>(
-    value: &T,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize<T: LotusJson, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     value.serialize(serializer)
 }
 
 /// For `#[serde(with = "lotus")]` on a field.
-pub(crate) fn deserialize<'de, T: LotusJson, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
+pub(crate) fn deserialize<'de, T: LotusJson, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     T::deserialize(deserializer)
 }
 

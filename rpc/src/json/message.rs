@@ -101,18 +101,7 @@ impl Serialize for Message {
             #[serde(rename = "CID")]
             cid: Lotus<Cid>,
         }
-        let Self {
-            version,
-            to,
-            from,
-            nonce,
-            value,
-            gas_limit,
-            gas_fee_cap,
-            gas_premium,
-            method,
-            params,
-        } = self;
+        let Self { version, to, from, nonce, value, gas_limit, gas_fee_cap, gas_premium, method, params } = self;
         Json {
             version: *version,
             to: Ref(to),
@@ -161,18 +150,7 @@ impl From<fvm::Message> for Message {
 
 impl From<Message> for fvm::Message {
     fn from(message: Message) -> Self {
-        let Message {
-            version,
-            to,
-            from,
-            nonce,
-            value,
-            gas_limit,
-            gas_fee_cap,
-            gas_premium,
-            method,
-            params,
-        } = message;
+        let Message { version, to, from, nonce, value, gas_limit, gas_fee_cap, gas_premium, method, params } = message;
         Self {
             version,
             from,
@@ -222,9 +200,7 @@ impl SignedMessage {
     pub fn cid(&self) -> Result<Cid, CborError> {
         match self.signature.sig_type {
             SignatureType::Bls => self.message.cid(),
-            SignatureType::Secp256k1 | SignatureType::Delegated => {
-                Ok(blake2b_cid(&self.to_cbor()?))
-            }
+            SignatureType::Secp256k1 | SignatureType::Delegated => Ok(blake2b_cid(&self.to_cbor()?)),
         }
     }
 }

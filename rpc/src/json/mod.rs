@@ -23,11 +23,10 @@ mod state;
 mod tipset;
 
 pub use address::{
-    AddressError, format_address, format_address_in, network, network_named, parse_address,
-    set_network,
+    AddressError, format_address, format_address_in, network, network_named, parse_address, set_network,
 };
 pub use cbor::{CborError, blake2b_cid};
-pub use devnet::{DevnetAccount, DevnetActor, DevnetInfo, MiningMode};
+pub use devnet::{DevnetAccount, DevnetActor, DevnetSummary, MiningMode};
 pub use event::{ActorEvent, ActorEventBlock, ActorEventFilter, Entry, Event};
 pub use header::{BeaconEntry, BlockHeader, ElectionProof, PoStProof, Ticket};
 pub use invoc::{ExecutionTrace, GasTrace, InvocResult, MessageTrace, MsgGasCost, ReturnTrace};

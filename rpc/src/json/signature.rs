@@ -30,9 +30,7 @@ impl TryFrom<u8> for SignatureType {
             1 => Ok(Self::Secp256k1),
             2 => Ok(Self::Bls),
             3 => Ok(Self::Delegated),
-            _ => Err(format!(
-                "expected signature type 1 (secp256k1), 2 (BLS) or 3 (delegated), got {byte}"
-            )),
+            _ => Err(format!("expected signature type 1 (secp256k1), 2 (BLS) or 3 (delegated), got {byte}")),
         }
     }
 }

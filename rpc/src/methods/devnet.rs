@@ -7,7 +7,7 @@ use fvm_shared::econ::TokenAmount;
 
 use super::methods;
 use crate::Lotus;
-use crate::json::{DevnetAccount, DevnetInfo, MiningMode, Tipset};
+use crate::json::{DevnetAccount, DevnetSummary, MiningMode, Tipset};
 
 methods! {
     /// `[n]`: makes so many tipsets, one when left out; gives the new head.
@@ -30,5 +30,5 @@ methods! {
     DevnetSetMining = "Devnet.SetMining", (MiningMode,) => ();
 
     /// The devnet at a glance.
-    DevnetInfoGet = "Devnet.Info", () => DevnetInfo;
+    DevnetInfo = "Devnet.Info", () => DevnetSummary;
 }
