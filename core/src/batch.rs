@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::limits::FORK_DEPTH_MAX;
 use crate::map::Bytes;
 use crate::open::Open;
-use crate::protocol::{Call, Cx, Op, Protocols, Reply};
+use crate::protocol::{Call, Cx, Op, Protocols, Reply, Tools};
 use crate::receipt::Receipt;
 use crate::task::Task;
 
@@ -60,7 +60,7 @@ pub(crate) fn run<H: Host>(
     batch: Vec<Ready>,
 ) -> Result<Vec<Execution>, Abort> {
     let committed = open.entries()?;
-    let mut cx = Cx::new(&committed, &open.id, open.host.epoch(), pack::<H::Hasher>);
+    let mut cx = Cx::new(&committed, &open.id, open.host.epoch(), tools::<H::Hasher>());
     let replies = match open.bucket.mode {
         Mode::Atomic => one_by_one(&mut cx, protocols, &batch)?,
         Mode::Mutex => all_at_once(&mut cx, protocols, &batch)?,
@@ -81,8 +81,8 @@ pub(crate) fn run<H: Host>(
     batch.into_iter().zip(replies).map(|(ready, reply)| settle(open, ready, reply)).collect()
 }
 
-fn pack<H: Hasher>(task: &Task, source: &Car) -> Vec<u8> {
-    task.to_car_from::<H>(source)
+fn tools<H: Hasher>() -> Tools {
+    Tools { hash: H::sha2_256, pack: Task::to_car_from::<H> }
 }
 
 fn call(ready: &Ready) -> Call<'_> {

@@ -101,15 +101,21 @@ pub(crate) struct Overlay<'a> {
 /// What a call changed, in order, to take it back.
 type Journal = Vec<(Vec<u8>, Option<Option<Vec<u8>>>)>;
 
-/// Packs a task with the blocks of the CAR that it links to.
-pub(crate) type Pack = fn(&Task, &Car) -> Vec<u8>;
+/// What [`Cx`] needs of the host's hasher, without being generic over it.
+#[derive(Clone, Copy)]
+pub(crate) struct Tools {
+    /// SHA-256.
+    pub hash: fn(&[u8]) -> [u8; 32],
+    /// Packs a task with the blocks of the CAR that it links to.
+    pub pack: fn(&Task, &Car) -> Vec<u8>,
+}
 
 /// All that a protocol can see and do.
 pub struct Cx<'a> {
     pub(crate) overlay: Overlay<'a>,
     pub(crate) bucket: &'a BucketId,
     pub(crate) epoch: ChainEpoch,
-    pub(crate) pack: Pack,
+    pub(crate) tools: Tools,
     pub(crate) number: u8,
     pub(crate) name: &'static str,
     pub(crate) journal: Journal,
@@ -118,9 +124,9 @@ pub struct Cx<'a> {
 }
 
 impl<'a> Cx<'a> {
-    pub(crate) fn new(source: &'a dyn Source, bucket: &'a BucketId, epoch: ChainEpoch, pack: Pack) -> Self {
+    pub(crate) fn new(source: &'a dyn Source, bucket: &'a BucketId, epoch: ChainEpoch, tools: Tools) -> Self {
         let overlay = Overlay { source, changes: BTreeMap::new() };
-        Self { overlay, bucket, epoch, pack, number: 0, name: "", journal: vec![], tasks: vec![], ops: vec![] }
+        Self { overlay, bucket, epoch, tools, number: 0, name: "", journal: vec![], tasks: vec![], ops: vec![] }
     }
 
     /// The bucket that the calls are for.
@@ -131,6 +137,11 @@ impl<'a> Cx<'a> {
     /// The epoch that the message executes in.
     pub fn epoch(&self) -> ChainEpoch {
         self.epoch
+    }
+
+    /// SHA-256, computed by the host.
+    pub fn sha2_256(&self, data: &[u8]) -> [u8; 32] {
+        (self.tools.hash)(data)
     }
 
     /// The protocol's value under `key`.
@@ -205,7 +216,7 @@ impl<'a> Cx<'a> {
 
     fn packed(&mut self, call: &Call<'_>) -> Result<Vec<Vec<u8>>, Error> {
         let pack = |task| {
-            let car = (self.pack)(&task, call.car);
+            let car = (self.tools.pack)(&task, call.car);
             if car.len() > CAR_BYTES_MAX {
                 let message = format!("expected a continuation of at most {CAR_BYTES_MAX} bytes, got {}", car.len());
                 return Err(Failure::new("ForkTooLarge", message).into());

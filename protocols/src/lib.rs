@@ -1,1 +1,32 @@
-//! Under construction.
+//! The built-in protocols, one folder each. To add one: copy `echo/`, and add its line to [`TABLE`].
+
+pub mod args;
+pub mod echo;
+pub mod kv;
+
+use bucket_core::protocol::Protocols;
+
+/// All protocols by their numbers. Numbers are in the state of every bucket and never reused.
+pub const TABLE: Protocols = Protocols(&[(0, &echo::Echo), (1, &kv::Kv)]);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn numbers_names_and_commands_are_each_once() {
+        let protocols = TABLE.0;
+        let numbers: BTreeSet<_> = protocols.iter().map(|(number, _)| number).collect();
+        assert_eq!(numbers.len(), protocols.len());
+        let commands: Vec<_> = protocols.iter().flat_map(|(_, protocol)| protocol.commands()).collect();
+        assert_eq!(commands.iter().collect::<BTreeSet<_>>().len(), commands.len());
+        for (_, protocol) in protocols {
+            let prefix = format!("/{}", protocol.name());
+            for command in protocol.commands() {
+                assert!(*command == prefix || command.starts_with(&format!("{prefix}/")), "{command}");
+            }
+        }
+    }
+}

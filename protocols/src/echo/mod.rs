@@ -1,0 +1,91 @@
+//! `echo`: answers what it was asked. It keeps nothing; copy this folder to start a protocol.
+//!
+//! | command | args | out |
+//! |---|---|---|
+//! | `/echo` | anything | the args |
+//! | `/echo/fail` | `{message}` | the failure `Asked` with that message |
+//! | `/echo/then` | `{tasks: [{cmd, args, nonce?}], out?}` | `out`, and the tasks are scheduled on this bucket |
+//! | `/echo/peers` | anything | `{at, of}`: its place among the calls that were handed over together |
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use bucket_core::dag_cbor::Ipld;
+use bucket_core::error::{Abort, Error, Failure};
+use bucket_core::protocol::{Call, Cx, Protocol, Reply};
+use bucket_core::task::Task;
+
+use crate::args::{self, Args};
+
+/// The protocol.
+pub struct Echo;
+
+impl Protocol for Echo {
+    fn name(&self) -> &'static str {
+        "echo"
+    }
+
+    fn commands(&self) -> &'static [&'static str] {
+        &["/echo", "/echo/fail", "/echo/then", "/echo/peers"]
+    }
+
+    fn execute(&self, cx: &mut Cx<'_>, call: &Call<'_>) -> Result<Ipld, Error> {
+        echo(cx, call, 0, 1)
+    }
+
+    fn execute_all(&self, cx: &mut Cx<'_>, calls: &[Call<'_>]) -> Result<Vec<Reply>, Abort> {
+        let answer = |(at, call)| cx.attempt(call, |cx| echo(cx, call, at, calls.len()));
+        calls.iter().enumerate().map(answer).collect()
+    }
+}
+
+fn echo(cx: &mut Cx<'_>, call: &Call<'_>, at: usize, of: usize) -> Result<Ipld, Error> {
+    match call.task.cmd.as_str() {
+        "/echo/fail" => Err(fail(&call.task.args)?.into()),
+        "/echo/then" => then(cx, call),
+        "/echo/peers" => {
+            let place = [("at", at), ("of", of)];
+            Ok(Ipld::Map(place.map(|(key, n)| (key.to_owned(), Ipld::Integer(n as i128))).into()))
+        }
+        _ => Ok(Ipld::Map(call.task.args.clone())),
+    }
+}
+
+fn fail(fields: &BTreeMap<String, Ipld>) -> Result<Failure, Failure> {
+    let mut fields = Args::new(fields);
+    let message = args::string("message", fields.take("message")?)?;
+    fields.end()?;
+    Ok(Failure::new("Asked", message))
+}
+
+fn then(cx: &mut Cx<'_>, call: &Call<'_>) -> Result<Ipld, Error> {
+    let mut fields = Args::new(&call.task.args);
+    let tasks = args::list("tasks", fields.take("tasks")?)?;
+    let out = fields.maybe("out").cloned().unwrap_or(Ipld::Null);
+    fields.end()?;
+    for (at, task) in tasks.iter().enumerate() {
+        let task = continuation(cx, call, at, args::map("tasks", task)?)?;
+        cx.fork(task)?;
+    }
+    Ok(out)
+}
+
+/// Without a nonce of its own a continuation takes one that no other has: part of its cause's id and its place.
+fn continuation(cx: &Cx<'_>, call: &Call<'_>, at: usize, fields: &BTreeMap<String, Ipld>) -> Result<Task, Failure> {
+    let mut fields = Args::new(fields);
+    let cmd = args::string("cmd", fields.take("cmd")?)?.to_owned();
+    let args = args::map("args", fields.take("args")?)?.clone();
+    let sub = match fields.maybe("sub") {
+        Some(sub) => args::string("sub", sub)?.parse().map_err(|error| Failure::args(format!("sub: {error}")))?,
+        None => cx.bucket().clone(),
+    };
+    let nonce = match fields.maybe("nonce") {
+        Some(Ipld::Bytes(nonce)) => nonce.clone(),
+        Some(other) => return Err(args::wrong("nonce", "bytes", other)),
+        None => [&call.id.0[..12], &(at as u32).to_be_bytes()].concat(),
+    };
+    fields.end()?;
+    Ok(Task { sub, cmd, args, nonce })
+}
