@@ -1,1 +1,98 @@
-//! Under construction.
+//! The actor: method numbers, one match, nothing else. What it does is in `core`; how it reaches the FVM is in [`host`].
+//!
+//! | method | params | return |
+//! |---|---|---|
+//! | `Constructor` (1) | none | none |
+//! | `Create`, `Schedule`, `Run`, `Invoke` | see `bucket_core::abi` | see there |
+//! | `Receipt`, `Bucket` | see there; they change nothing and are for `StateCall` | see there |
+#![cfg(target_arch = "wasm32")]
+
+mod event;
+mod host;
+
+use bucket_core::abi::{self, BucketParams, Message, ReceiptParams, method};
+use bucket_core::cid::Cid;
+use bucket_core::error::Abort;
+use bucket_core::execute;
+use bucket_core::state::State;
+use bucket_protocols::TABLE;
+use fvm_ipld_encoding::{CBOR, RawBytes};
+use fvm_sdk as sdk;
+use fvm_shared::error::ExitCode;
+
+use crate::host::{FvmHost, Syscalls, SyscallStore};
+
+/// Actor id of Init, the only one that constructs (builtin-actors).
+const INIT: u64 = 1;
+
+/// The FVM's entry point.
+#[allow(unsafe_code, reason = "the FVM finds its entry point by this name")]
+#[unsafe(no_mangle)]
+pub fn invoke(params: u32) -> u32 {
+    sdk::initialize();
+    match dispatch(sdk::message::method_number(), params) {
+        Ok(bytes) if bytes.is_empty() => sdk::NO_DATA_BLOCK_ID,
+        Ok(bytes) => match sdk::ipld::put_block(CBOR, bytes.bytes()) {
+            Ok(id) => id,
+            Err(error) => abort(Abort::State(format!("failed to return: {error}"))),
+        },
+        Err(error) => abort(error),
+    }
+}
+
+fn dispatch(number: u64, params: u32) -> Result<RawBytes, Abort> {
+    match number {
+        method::CONSTRUCTOR => construct().map(|()| RawBytes::default()),
+        method::RECEIPT => {
+            let params: ReceiptParams = abi::decode("Receipt", &read(params)?)?;
+            execute::receipt(&FvmHost::default(), &root()?, &params).map(|found| abi::encode(&found))
+        }
+        method::BUCKET => {
+            let params: BucketParams = abi::decode("Bucket", &read(params)?)?;
+            execute::bucket(&FvmHost::default(), &root()?, &params.bucket).map(|found| abi::encode(&found))
+        }
+        number => match Message::decode(number, &read(params)?) {
+            Some(message) => apply(message?),
+            None => sdk::vm::abort(
+                ExitCode::USR_UNHANDLED_MESSAGE.value(),
+                Some("unknown method: expected Create, Schedule, Run, Invoke, Receipt or Bucket"),
+            ),
+        },
+    }
+}
+
+fn construct() -> Result<(), Abort> {
+    if sdk::message::caller() != INIT {
+        sdk::vm::abort(ExitCode::USR_FORBIDDEN.value(), Some("expected Init to construct the actor"));
+    }
+    set_root(&State::create::<_, Syscalls>(&SyscallStore)?)
+}
+
+fn apply(message: Message) -> Result<RawBytes, Abort> {
+    let before = root()?;
+    let applied = execute::apply(&FvmHost::default(), &TABLE, &before, message)?;
+    if applied.state != before {
+        set_root(&applied.state)?;
+    }
+    applied.ran.iter().try_for_each(event::emit)?;
+    Ok(applied.returned.encode())
+}
+
+fn read(params: u32) -> Result<Vec<u8>, Abort> {
+    match sdk::message::params_raw(params) {
+        Ok(block) => Ok(block.map(|block| block.data).unwrap_or_default()),
+        Err(error) => Err(Abort::State(format!("failed to read the parameters: {error}"))),
+    }
+}
+
+fn root() -> Result<Cid, Abort> {
+    sdk::sself::root().map_err(|error| Abort::State(format!("failed to read the root: {error}")))
+}
+
+fn set_root(root: &Cid) -> Result<(), Abort> {
+    sdk::sself::set_root(root).map_err(|error| Abort::State(format!("failed to set the root: {error}")))
+}
+
+fn abort(error: Abort) -> ! {
+    sdk::vm::abort(error.code(), Some(&error.to_string()))
+}
