@@ -45,6 +45,9 @@ const MAP: u8 = 5;
 const TAG: u8 = 6;
 const SIMPLE: u8 = 7;
 
+/// Equal to 0, so it has no encoding of its own; JavaScript's and Rust's codecs write 0.
+const MINUS_ZERO: u64 = 1 << 63;
+
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -151,6 +154,7 @@ impl<'a> Reader<'a> {
             20 => Ok(Ipld::Bool(false)),
             21 => Ok(Ipld::Bool(true)),
             22 => Ok(Ipld::Null),
+            27 if argument == MINUS_ZERO => self.error("expected 0, got -0"),
             27 if f64::from_bits(argument).is_finite() => Ok(Ipld::Float(f64::from_bits(argument))),
             27 => self.error("expected a finite number"),
             25 | 26 => self.error("expected a 64-bit float, got a shorter one"),
@@ -278,7 +282,8 @@ fn write(out: &mut Vec<u8>, value: &Ipld) {
         Ipld::Float(x) => {
             assert!(x.is_finite(), "a finite float");
             out.push(0xfb);
-            out.extend(x.to_bits().to_be_bytes());
+            let bits = x.to_bits();
+            out.extend(if bits == MINUS_ZERO { 0 } else { bits }.to_be_bytes());
         }
         Ipld::String(text) => {
             head(out, TEXT, text.len() as u64);
