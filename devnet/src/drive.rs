@@ -1,0 +1,211 @@
+//! Drives a [`Chain`] directly: a message is signed, put into a tipset of its own and executed, in one call.
+//!
+//! For tests and benches that want thousands of messages and no HTTP:
+//!
+//! ```
+//! use bucket_devnet::{Chain, Config, IDLE, Message};
+//!
+//! let mut chain = Chain::open(&Config::default())?;
+//! let alice = chain.account(0)?;
+//! let actor = chain.deploy(&alice, IDLE, &[])?;
+//! let result = chain.send(&alice, Message::new(alice.address(), actor.robust, 2, vec![]))?;
+//! assert!(result.receipt.exit_code.is_success());
+//! println!("{} gas, {:?}", result.receipt.gas_used, result.gas);
+//! # anyhow::Ok(())
+//! ```
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use bucket_rpc::json::{Message, MsgGasCost, SignedMessage};
+use cid::Cid;
+use fvm::executor::{ApplyKind, ApplyRet};
+use fvm_ipld_encoding::{RawBytes, tuple::*};
+use fvm_shared::{METHOD_SEND, address::Address, econ::TokenAmount, event::StampedEvent, receipt::Receipt};
+use num_traits::Zero;
+
+use crate::{
+    account::Account,
+    block::Block,
+    chain::{Chain, Produced},
+    executor::{Call, Env},
+    fees::BLOCK_GAS_LIMIT,
+    state::State,
+    trace::{self, GasBreakdown},
+};
+
+/// Init's address.
+pub const INIT: Address = Address::new_id(1);
+
+/// Init's method that creates an actor of installed code.
+pub const EXEC: u64 = 2;
+
+/// Init's method that takes a wasm module. The real networks have none.
+pub const INSTALL_CODE: u64 = 4;
+
+/// What a message did.
+#[derive(Debug, Clone)]
+pub struct Executed {
+    /// By which the chain knows the message.
+    pub cid: Cid,
+    /// The tipset that was made for it; its outcome is the state after the message.
+    pub block: Arc<Block>,
+    /// As the chain holds it.
+    pub receipt: Receipt,
+    /// What actors emitted.
+    pub events: Vec<StampedEvent>,
+    /// What gas was spent on.
+    pub gas: GasBreakdown,
+    /// Who paid what.
+    pub cost: MsgGasCost,
+    /// Why it failed, in the FVM's words; empty when it did not.
+    pub failure: String,
+}
+
+/// The addresses of a new actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize_tuple)]
+pub struct Deployed {
+    /// f0.
+    pub id: Address,
+    /// f2, which does not change with a reorg.
+    pub robust: Address,
+}
+
+#[derive(Serialize_tuple)]
+struct InstallCodeParams {
+    code: RawBytes,
+}
+
+#[derive(Deserialize_tuple)]
+struct InstallCodeReturn {
+    code_cid: Cid,
+    #[expect(dead_code, reason = "part of the tuple")]
+    installed: bool,
+}
+
+#[derive(Serialize_tuple)]
+struct ExecParams {
+    code_cid: Cid,
+    constructor_params: RawBytes,
+}
+
+/// The parameters of `Init.InstallCode`.
+pub fn install_code_params(wasm: &[u8]) -> Result<Vec<u8>> {
+    Ok(fvm_ipld_encoding::to_vec(&InstallCodeParams { code: RawBytes::new(wasm.to_vec()) })?)
+}
+
+/// The parameters of `Init.Exec`.
+pub fn exec_params(code_cid: Cid, constructor_params: &[u8]) -> Result<Vec<u8>> {
+    let constructor_params = RawBytes::new(constructor_params.to_vec());
+    Ok(fvm_ipld_encoding::to_vec(&ExecParams { code_cid, constructor_params })?)
+}
+
+/// What `Init.Exec` returned.
+pub fn exec_return(return_data: &[u8]) -> Result<Deployed> {
+    fvm_ipld_encoding::from_slice(return_data).context("this is no return value of Init.Exec")
+}
+
+impl Chain {
+    /// One of the funded accounts.
+    pub fn account(&self, index: usize) -> Result<Account> {
+        let accounts = self.config.accounts;
+        ensure!(index < accounts, "there is no account {index}: genesis has funded {accounts}");
+        Account::derive(&self.config.seed, index)
+    }
+
+    /// The state after the head's messages. (A child of the head will call it its *parent* state.)
+    pub fn state(&self) -> Result<State> {
+        State::load(&self.store, &self.head().outcome.state_root)
+    }
+
+    /// Signs a message with the sender's next nonce and gives it a tipset of its own.
+    ///
+    /// Gas that is zero is filled in: as much as a block has, at a price that any base fee allows.
+    pub fn send(&mut self, sender: &Account, mut message: Message) -> Result<Executed> {
+        message.nonce = self.state()?.actor(&sender.address())?.1.sequence;
+        if message.gas_limit == 0 {
+            message.gas_limit = BLOCK_GAS_LIMIT;
+        }
+        if message.gas_fee_cap.is_zero() {
+            message.gas_fee_cap = self.head().outcome.base_fee.clone();
+        }
+        self.execute(sender.sign(message)?)
+    }
+
+    /// Gives a message a tipset of its own. The message pool's rules, signatures among them, are not checked.
+    pub fn execute(&mut self, message: SignedMessage) -> Result<Executed> {
+        let cid = message.cid()?;
+        let Produced { block, mut applied } = self.produce(vec![message.clone()], true)?;
+        self.commit()?;
+        let result = applied.pop().context("a message without a result")?;
+        Ok(Executed {
+            cid,
+            block,
+            gas: trace::gas_breakdown(&result.exec_trace),
+            cost: trace::gas_cost(&message.message.into(), cid, &result),
+            failure: trace::failure(&result),
+            receipt: result.msg_receipt,
+            events: result.events,
+        })
+    }
+
+    /// Executes a message on the state after the head and keeps nothing of it. It needs no nonce and no money.
+    pub fn call(&self, message: Message) -> Result<ApplyRet> {
+        self.executor.try_last(self.env_after_head(), vec![implicit(message)])
+    }
+
+    /// Sends FIL.
+    pub fn transfer(&mut self, sender: &Account, to: Address, value: TokenAmount) -> Result<Executed> {
+        self.send(sender, Message { value, ..Message::new(sender.address(), to, METHOD_SEND, Vec::new()) })
+    }
+
+    /// Installs a wasm module and gives its code CID.
+    pub fn install(&mut self, sender: &Account, wasm: &[u8]) -> Result<Cid> {
+        let params = install_code_params(wasm)?;
+        let executed = self.send(sender, Message::new(sender.address(), INIT, INSTALL_CODE, params))?.success()?;
+        let installed: InstallCodeReturn = fvm_ipld_encoding::from_slice(executed.receipt.return_data.bytes())?;
+        Ok(installed.code_cid)
+    }
+
+    /// Creates an actor of installed code.
+    pub fn create(&mut self, sender: &Account, code: Cid, constructor_params: &[u8]) -> Result<Deployed> {
+        let params = exec_params(code, constructor_params)?;
+        let executed = self.send(sender, Message::new(sender.address(), INIT, EXEC, params))?.success()?;
+        exec_return(executed.receipt.return_data.bytes())
+    }
+
+    /// Installs a wasm module and creates an actor of it.
+    pub fn deploy(&mut self, sender: &Account, wasm: &[u8], constructor_params: &[u8]) -> Result<Deployed> {
+        let code = self.install(sender, wasm)?;
+        self.create(sender, code, constructor_params)
+    }
+
+    /// Where a message would be executed if the next tipset were made now.
+    pub fn env_after_head(&self) -> Env {
+        let head = self.head();
+        Env {
+            epoch: self.next_epoch(),
+            timestamp: head.header.timestamp,
+            base_fee: head.outcome.base_fee.clone(),
+            state_root: head.outcome.state_root,
+            parent: Some(head.cid),
+        }
+    }
+}
+
+impl Executed {
+    /// The same, or an error that says why the message failed.
+    pub fn success(self) -> Result<Self> {
+        let exit_code = self.receipt.exit_code;
+        ensure!(exit_code.is_success(), "message {} failed with exit code {exit_code}: {}", self.cid, self.failure);
+        Ok(self)
+    }
+}
+
+/// A message that needs no nonce, pays nothing, and may come from any actor.
+pub(crate) fn implicit(mut message: Message) -> Call {
+    if message.gas_limit == 0 {
+        message.gas_limit = BLOCK_GAS_LIMIT;
+    }
+    Call { message: message.into(), kind: ApplyKind::Implicit, length: 0 }
+}
