@@ -3,8 +3,8 @@
 use bucket_core::batch::Execution;
 use bucket_core::error::Abort;
 use fvm_sdk as sdk;
-use fvm_shared::event::{ActorEvent, Entry, Flags};
 use fvm_shared::IPLD_RAW;
+use fvm_shared::event::{ActorEvent, Entry, Flags};
 
 /// Emits `bucket` (the DID), `ran` and `receipt` (the bytes of their CIDs).
 pub fn emit(execution: &Execution) -> Result<(), Abort> {

@@ -14,13 +14,13 @@ use bucket_core::abi::{self, BucketParams, Message, ReceiptParams, method};
 use bucket_core::cid::Cid;
 use bucket_core::error::Abort;
 use bucket_core::execute;
-use bucket_core::state::State;
+use bucket_core::state;
 use bucket_protocols::TABLE;
 use fvm_ipld_encoding::{CBOR, RawBytes};
 use fvm_sdk as sdk;
 use fvm_shared::error::ExitCode;
 
-use crate::host::{FvmHost, Syscalls, SyscallStore};
+use crate::host::{FvmHost, SyscallStore, Syscalls};
 
 /// Actor id of Init, the only one that constructs (builtin-actors).
 const INIT: u64 = 1;
@@ -65,7 +65,7 @@ fn construct() -> Result<(), Abort> {
     if sdk::message::caller() != INIT {
         sdk::vm::abort(ExitCode::USR_FORBIDDEN.value(), Some("expected Init to construct the actor"));
     }
-    set_root(&State::create::<_, Syscalls>(&SyscallStore)?)
+    set_root(&state::create::<_, Syscalls>(&SyscallStore)?)
 }
 
 fn apply(message: Message) -> Result<RawBytes, Abort> {

@@ -16,7 +16,7 @@ use crate::host::Host;
 use crate::limits::{CAR_BYTES_MAX, CONTROLLERS_MAX, RUN_MAX};
 use crate::open::Open;
 use crate::protocol::Protocols;
-use crate::state::State;
+use crate::state;
 use crate::task::Task;
 
 /// What a message did.
@@ -49,7 +49,7 @@ pub fn apply<H: Host>(host: &H, protocols: &Protocols, root: &Cid, message: Mess
 fn create<H: Host>(host: &H, root: &Cid, params: CreateParams) -> Result<Applied, Abort> {
     let store = host.store();
     let controllers = controllers(host, &params.controllers)?;
-    let mut buckets = State::load(store, root)?.buckets::<H::Store, H::Hasher>(store)?;
+    let mut buckets = state::buckets::<H::Store, H::Hasher>(store, root)?;
     let key = params.bucket.as_str().as_bytes();
     if buckets.get(key)?.is_some() {
         return Err(Abort::BucketExists(params.bucket));
@@ -61,7 +61,7 @@ fn create<H: Host>(host: &H, root: &Cid, params: CreateParams) -> Result<Applied
     let bucket =
         Bucket { controllers, mode: params.mode, root: empty, queue: None, head: 0, tail: 0, receipts, ran: 0 };
     buckets.set(key, bucket)?;
-    let state = State { buckets: buckets.flush()? }.save(store)?;
+    let state = buckets.flush()?;
     Ok(Applied { state, returned: Returned::Create(returned), ran: vec![] })
 }
 
@@ -200,5 +200,5 @@ pub fn receipt<H: Host>(host: &H, root: &Cid, params: &ReceiptParams) -> Result<
 
 /// Answers `Bucket`: the bucket's record.
 pub fn bucket<H: Host>(host: &H, root: &Cid, id: &BucketId) -> Result<Bucket, Abort> {
-    State::load(host.store(), root)?.bucket::<H::Store, H::Hasher>(host.store(), id)
+    state::bucket::<H::Store, H::Hasher>(host.store(), root, id)
 }

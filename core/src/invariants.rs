@@ -11,15 +11,13 @@ use crate::car::Car;
 use crate::cid::{CarId, Hasher};
 use crate::error::Abort;
 use crate::limits::CONTROLLERS_MAX;
-use crate::state::State;
+use crate::state;
 
 /// Checks the state under `root`; an empty list is good news.
 pub fn check<S: Blockstore, H: Hasher>(store: &S, root: &Cid) -> Result<Vec<String>, Abort> {
     let mut violations = Vec::new();
     let mut buckets = Vec::new();
-    State::load(store, root)?
-        .buckets::<S, H>(store)?
-        .each(|key, bucket| buckets.push((key.to_vec(), bucket.clone())))?;
+    state::buckets::<S, H>(store, root)?.each(|key, bucket| buckets.push((key.to_vec(), bucket.clone())))?;
     for (key, bucket) in buckets {
         let name = String::from_utf8_lossy(&key).into_owned();
         let mut require = |holds: bool, what: String| {

@@ -13,7 +13,7 @@ use crate::cid::Hasher;
 use crate::error::Abort;
 
 /// Chosen by gas, see ARCHITECTURE.md: bytes written decide, and narrow nodes write fewer.
-pub const CONFIG: Config = Config { bit_width: 3, min_data_depth: 0, max_array_width: 3 };
+pub const CONFIG: Config = Config { bit_width: 3, min_data_depth: 0, max_array_width: 1 };
 
 /// Hashes keys with the host's SHA-256.
 #[derive(Debug)]

@@ -22,7 +22,7 @@ use crate::error::Abort;
 use crate::execute::{self, Applied};
 use crate::host::Host;
 use crate::protocol::Protocols;
-use crate::state::State;
+use crate::state;
 
 /// A blockstore that refuses what one message could not reach.
 pub struct Reachable<S> {
@@ -111,7 +111,7 @@ impl Memory {
     /// An actor without buckets, at epoch 0.
     pub fn new(protocols: Protocols) -> Self {
         let store = MemoryBlockstore::new();
-        let root = State::create::<_, NativeHasher>(&store).expect("a memory store takes blocks");
+        let root = state::create::<_, NativeHasher>(&store).expect("a memory store takes blocks");
         Self { protocols, store, root, epoch: 0, strict: true }
     }
 

@@ -11,7 +11,7 @@ use crate::error::Abort;
 use crate::host::Host;
 use crate::limits::QUEUE_MAX;
 use crate::protocol::Source;
-use crate::state::{Buckets, State};
+use crate::state::{self, Buckets};
 
 /// See the module.
 pub(crate) struct Open<'h, H: Host> {
@@ -38,9 +38,9 @@ fn queue_key(number: u64) -> [u8; 8] {
 }
 
 impl<'h, H: Host> Open<'h, H> {
-    pub fn load(host: &'h H, state: &Cid, id: &BucketId) -> Result<Self, Abort> {
+    pub fn load(host: &'h H, root: &Cid, id: &BucketId) -> Result<Self, Abort> {
         let store = host.store();
-        let buckets = State::load(store, state)?.buckets(store)?;
+        let buckets = state::buckets(store, root)?;
         let bucket: Bucket = match buckets.get(id.as_str().as_bytes())? {
             Some(bucket) => bucket.clone(),
             None => return Err(Abort::BucketUnknown(id.clone())),
@@ -112,7 +112,7 @@ impl<'h, H: Host> Open<'h, H> {
             self.bucket.queue = if self.bucket.pending() == 0 { None } else { Some(queue.flush()?) };
         }
         self.buckets.set(self.id.as_str().as_bytes(), self.bucket.clone())?;
-        let state = State { buckets: self.buckets.flush()? }.save(self.host.store())?;
+        let state = self.buckets.flush()?;
         Ok((self.bucket, state))
     }
 

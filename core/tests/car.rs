@@ -99,8 +99,21 @@ fn each_defect_has_its_own_error() {
         ("trailing zero", [&good[..], &[0]].concat(), "Trailing"),
         ("trailing junk", [&good[..], &[3, 9, 9, 9]].concat(), "Trailing"),
         ("a padded section length", [&good[..], &[0x80, 0]].concat(), "Trailing"),
-        ("a padded block", car(&header(vec![Ipld::Link(padded_cid)], 1), &[(padded_cid.to_bytes(), &padded)]), "DagCbor"),
-        ("a depth bomb", car(&header(vec![Ipld::Link(bomb_cid)], 1), &[]).into_iter().chain([137, 1]).chain(bomb_cid.to_bytes()).chain(bomb).collect(), "DagCbor"),
+        (
+            "a padded block",
+            car(&header(vec![Ipld::Link(padded_cid)], 1), &[(padded_cid.to_bytes(), &padded)]),
+            "DagCbor",
+        ),
+        (
+            "a depth bomb",
+            car(&header(vec![Ipld::Link(bomb_cid)], 1), &[])
+                .into_iter()
+                .chain([137, 1])
+                .chain(bomb_cid.to_bytes())
+                .chain(bomb)
+                .collect(),
+            "DagCbor",
+        ),
         ("a padded header", [&[18, 0xa2, 0x65][..], b"roots\x80\x67version\x18\x01"].concat(), "Header"),
     ];
     for (name, bytes, expected) in cases {

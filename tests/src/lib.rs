@@ -1,1 +1,76 @@
-//! Under construction.
+//! One scenario, three worlds: a behaviour is written once, as a function over [`World`], and runs in memory, in the devnet's
+//! real FVM, and over the whole network (devnet, client, indexer).
+
+pub mod cars;
+pub mod memory;
+pub mod node;
+
+use bucket_core::abi::{CreateReturn, InvokeReturn, ReceiptReturn, RunReturn, ScheduleReturn};
+use bucket_core::bucket::{Bucket, Mode};
+use bucket_core::cid::CarId;
+use bucket_core::dag_cbor::Ipld;
+use bucket_core::did::BucketId;
+use bucket_core::receipt::Receipt;
+
+/// Who sends a message. Alice creates the buckets and controls them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum User {
+    /// A controller.
+    Alice,
+    /// Nobody to these buckets.
+    Bob,
+}
+
+/// A message that was refused, with everything unchanged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// The machine aborted.
+    Abort {
+        /// Its exit code.
+        code: u32,
+        /// Its words.
+        message: String,
+    },
+    /// It never became a message: too large, or not understood before it was sent.
+    Unsent(String),
+}
+
+impl Refused {
+    /// The exit code, or 0 when it never ran.
+    pub fn code(&self) -> u32 {
+        if let Refused::Abort { code, .. } = self { *code } else { 0 }
+    }
+
+    /// The words.
+    pub fn message(&self) -> &str {
+        match self {
+            Refused::Abort { message, .. } | Refused::Unsent(message) => message,
+        }
+    }
+}
+
+/// A place where the machine runs.
+pub trait World {
+    /// For messages of tests.
+    fn name(&self) -> &'static str;
+    /// `Create`, as Alice, who is the only controller.
+    fn create(&mut self, bucket: &BucketId, mode: Mode) -> Result<CreateReturn, Refused>;
+    /// `Schedule`.
+    fn schedule(&mut self, user: User, bucket: &BucketId, car: &[u8], force: bool) -> Result<ScheduleReturn, Refused>;
+    /// `Run`.
+    fn run(&mut self, user: User, bucket: &BucketId, max: u64) -> Result<RunReturn, Refused>;
+    /// `Invoke`.
+    fn invoke(&mut self, user: User, bucket: &BucketId, car: &[u8], force: bool) -> Result<InvokeReturn, Refused>;
+    /// `Receipt`.
+    fn receipt(&mut self, bucket: &BucketId, car: CarId) -> Result<ReceiptReturn, Refused>;
+    /// `Bucket`.
+    fn bucket(&mut self, bucket: &BucketId) -> Result<Bucket, Refused>;
+    /// The receipt CAR of this id, verified.
+    fn receipt_car(&mut self, bucket: &BucketId, receipt: CarId) -> Receipt;
+    /// The index rows of `kv` in their order, without those of receipts: key and value.
+    fn rows(&mut self, bucket: &BucketId) -> Vec<(Ipld, Ipld)>;
+    /// Ids of what is pending, in the order of the queue.
+    fn queue(&mut self, bucket: &BucketId) -> Vec<CarId>;
+    /// The actor's state root, and what violates the invariants under it.
+    fn check(&mut self) -> (String, Vec<String>);
+}

@@ -68,7 +68,15 @@ fn nested(key: &Ipld) -> Result<String, CharwiseError> {
     if matches!(key, Ipld::List(_)) || !text.contains(['!', '"']) {
         return Ok(text);
     }
-    Ok(text.chars().map(|c| match c { '?' => "?@".into(), '!' => "??".into(), '"' => "?%".into(), c => c.to_string() }).collect())
+    Ok(text
+        .chars()
+        .map(|c| match c {
+            '?' => "?@".into(),
+            '!' => "??".into(),
+            '"' => "?%".into(),
+            c => c.to_string(),
+        })
+        .collect())
 }
 
 const ZERO: &str = "FE  0M0";
@@ -234,7 +242,10 @@ mod tests {
         }
         for text in ["a?%", "??", "?@"] {
             assert!(encode(&s(text)).is_ok(), "{text:?} alone is not escaped");
-            assert!(matches!(encode(&Ipld::List(vec![s(text)])), Err(CharwiseError::Ambiguous(_))), "{text:?} in a list");
+            assert!(
+                matches!(encode(&Ipld::List(vec![s(text)])), Err(CharwiseError::Ambiguous(_))),
+                "{text:?} in a list"
+            );
         }
         assert!(matches!(encode(&Ipld::Integer((1 << 53) + 1)), Err(CharwiseError::Integer(_))));
         assert_eq!(encode(&Ipld::Bytes(vec![])), Err(CharwiseError::Kind("bytes")));
@@ -243,9 +254,23 @@ mod tests {
     #[test]
     fn order_is_by_kind_then_value() {
         let ascending = [
-            Ipld::Null, Ipld::Bool(false), Ipld::Bool(true), Ipld::Float(-1e300), Ipld::Integer(-10), Ipld::Integer(-9),
-            Ipld::Float(-0.5), Ipld::Integer(0), Ipld::Float(5e-324), Ipld::Float(0.1), Ipld::Integer(9), Ipld::Integer(10),
-            Ipld::Float(1e300), s(""), s("a"), s("aa"), s("b"),
+            Ipld::Null,
+            Ipld::Bool(false),
+            Ipld::Bool(true),
+            Ipld::Float(-1e300),
+            Ipld::Integer(-10),
+            Ipld::Integer(-9),
+            Ipld::Float(-0.5),
+            Ipld::Integer(0),
+            Ipld::Float(5e-324),
+            Ipld::Float(0.1),
+            Ipld::Integer(9),
+            Ipld::Integer(10),
+            Ipld::Float(1e300),
+            s(""),
+            s("a"),
+            s("aa"),
+            s("b"),
         ];
         let encoded: Vec<_> = ascending.iter().map(|key| encode(key).unwrap()).collect();
         assert!(encoded.is_sorted_by(|a, b| a < b), "{encoded:?}");

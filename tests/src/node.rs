@@ -1,0 +1,175 @@
+//! The actor's wasm on the real FVM, driven message by message.
+//!
+//! Every message that changed state is replayed natively from the state before, over the chain's own blocks: the return value
+//! and the new state root must be the chain's. So each scenario that runs here is a differential test as well.
+
+use bucket_actor_wasm::WASM;
+use bucket_core::abi::{self, *};
+use bucket_core::bucket::{Bucket, Mode};
+use bucket_core::cid::{CarId, Cid, NativeHasher};
+use bucket_core::dag_cbor::Ipld;
+use bucket_core::did::BucketId;
+use bucket_core::memory::{MemoryHost, Reachable};
+use bucket_core::receipt::Receipt;
+use bucket_core::{execute, invariants};
+use bucket_devnet::account::Account;
+use bucket_devnet::drive::Executed;
+use bucket_devnet::store::Store;
+use bucket_devnet::{Chain, Config, Message as ChainMessage};
+use bucket_protocols::TABLE;
+use fvm_ipld_encoding::RawBytes;
+use fvm_shared::address::Address;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::memory::{Index, queue};
+use crate::{Refused, User, World, returned};
+
+/// The largest message that the mempool takes.
+const MESSAGE_BYTES_MAX: usize = bucket_core::limits::MESSAGE_BYTES_MAX;
+
+/// A devnet without HTTP and an actor on it.
+pub struct NodeWorld {
+    /// The chain.
+    pub chain: Chain,
+    /// The actor.
+    pub actor: Address,
+    alice: Account,
+    bob: Account,
+    index: Index,
+}
+
+impl Default for NodeWorld {
+    fn default() -> Self {
+        let mut chain = Chain::open(&Config::default()).expect("a devnet");
+        let (alice, bob) = (chain.account(0).expect("an account"), chain.account(1).expect("an account"));
+        let actor = chain.deploy(&alice, WASM, &[]).expect("the actor loads").robust;
+        Self { chain, actor, alice, bob, index: Index::default() }
+    }
+}
+
+impl NodeWorld {
+    /// The actor's state root after the newest message.
+    pub fn root(&self) -> Cid {
+        let state = self.chain.state().expect("a state tree");
+        state.actor(&self.actor).expect("the actor").1.state
+    }
+
+    /// Sends a message as it is and answers all that the chain says of it.
+    pub fn send(&mut self, user: User, method: u64, params: RawBytes) -> Result<Executed, Refused> {
+        let sender = match user {
+            User::Alice => self.alice.clone(),
+            User::Bob => self.bob.clone(),
+        };
+        let message = ChainMessage::new(sender.address(), self.actor, method, params.to_vec());
+        if params.len() > MESSAGE_BYTES_MAX {
+            return Err(Refused::Unsent(format!("a message of more than {MESSAGE_BYTES_MAX} bytes")));
+        }
+        Ok(self.chain.send(&sender, message).expect("the chain goes on"))
+    }
+
+    /// Applies a message on the FVM and natively, and compares.
+    pub fn apply(&mut self, user: User, message: Message) -> Result<Returned, Refused> {
+        let (method, params) = message.encode();
+        let before = self.root();
+        let executed = self.send(user, method, params)?;
+        let after = self.root();
+        let caller = self.chain.state().expect("a state tree").actor(&self.sender(user)).expect("the sender").0;
+        let store = Reachable::new(self.chain.store(), before);
+        let host = MemoryHost { store, caller, epoch: executed.block.height() };
+        let native = execute::apply(&host, &TABLE, &before, message);
+        let code = executed.receipt.exit_code.value();
+        match native {
+            Ok(applied) => {
+                assert_eq!(code, 0, "the FVM failed where the native machine did not: {}", executed.failure);
+                assert_eq!(applied.state, after, "state roots differ");
+                assert_eq!(applied.returned.encode(), executed.receipt.return_data, "return values differ");
+                assert_eq!(applied.ran.len(), executed.events.len(), "one event per execution");
+                self.index.extend(applied.ran);
+                Ok(applied.returned)
+            }
+            Err(abort) => {
+                assert_eq!(code, abort.code(), "exit codes differ: {} natively {abort}", executed.failure);
+                assert_eq!(before, after, "an abort changed state");
+                assert!(executed.failure.contains(&abort.to_string()), "{} natively {abort}", executed.failure);
+                Err(Refused::Abort { code, message: abort.to_string() })
+            }
+        }
+    }
+
+    /// Calls a method that changes nothing.
+    pub fn query<T: DeserializeOwned>(&self, method: u64, params: &impl Serialize) -> Result<T, Refused> {
+        let params = abi::encode(params).to_vec();
+        let message = ChainMessage::new(self.alice.address(), self.actor, method, params);
+        let result = self.chain.call(message).expect("the chain answers");
+        let code = result.msg_receipt.exit_code.value();
+        if code != 0 {
+            let message = result.failure_info.map(|info| info.to_string()).unwrap_or_default();
+            return Err(Refused::Abort { code, message });
+        }
+        Ok(abi::decode("query", result.msg_receipt.return_data.bytes()).expect("a return value"))
+    }
+
+    fn sender(&self, user: User) -> Address {
+        match user {
+            User::Alice => self.alice.address(),
+            User::Bob => self.bob.address(),
+        }
+    }
+
+    fn store(&self) -> &Store {
+        self.chain.store()
+    }
+}
+
+impl World for NodeWorld {
+    fn name(&self) -> &'static str {
+        "node"
+    }
+
+    fn create(&mut self, bucket: &BucketId, mode: Mode) -> Result<CreateReturn, Refused> {
+        let params = CreateParams { bucket: bucket.clone(), controllers: vec![], mode };
+        returned!(Create, self.apply(User::Alice, Message::Create(params)))
+    }
+
+    fn schedule(&mut self, user: User, bucket: &BucketId, car: &[u8], force: bool) -> Result<ScheduleReturn, Refused> {
+        let params = CarParams { bucket: bucket.clone(), car: car.to_vec(), force };
+        returned!(Schedule, self.apply(user, Message::Schedule(params)))
+    }
+
+    fn run(&mut self, user: User, bucket: &BucketId, max: u64) -> Result<RunReturn, Refused> {
+        returned!(Run, self.apply(user, Message::Run(RunParams { bucket: bucket.clone(), max })))
+    }
+
+    fn invoke(&mut self, user: User, bucket: &BucketId, car: &[u8], force: bool) -> Result<InvokeReturn, Refused> {
+        let params = CarParams { bucket: bucket.clone(), car: car.to_vec(), force };
+        returned!(Invoke, self.apply(user, Message::Invoke(params)))
+    }
+
+    fn receipt(&mut self, bucket: &BucketId, car: CarId) -> Result<ReceiptReturn, Refused> {
+        self.query(method::RECEIPT, &ReceiptParams { bucket: bucket.clone(), car })
+    }
+
+    fn bucket(&mut self, bucket: &BucketId) -> Result<Bucket, Refused> {
+        self.query(method::BUCKET, &BucketParams { bucket: bucket.clone() })
+    }
+
+    fn receipt_car(&mut self, _: &BucketId, receipt: CarId) -> Receipt {
+        self.index.receipt(receipt)
+    }
+
+    fn rows(&mut self, bucket: &BucketId) -> Vec<(Ipld, Ipld)> {
+        self.index.rows(bucket)
+    }
+
+    fn queue(&mut self, bucket: &BucketId) -> Vec<CarId> {
+        let record = self.bucket(bucket).expect("the bucket exists");
+        queue(self.store(), &record)
+    }
+
+    fn check(&mut self) -> (String, Vec<String>) {
+        let root = self.root();
+        let violations = invariants::check::<_, NativeHasher>(self.store(), &root).expect("the state is readable");
+        (root.to_string(), violations)
+    }
+}
