@@ -1,0 +1,42 @@
+//! For those who run it.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::App;
+
+/// It runs.
+pub(super) async fn healthz() -> Json<Value> {
+    Json(json!({"ok": true}))
+}
+
+/// It may be asked: it follows the chain closely, and no bucket differs from it.
+pub(super) async fn readyz(State(app): State<App>) -> Response {
+    let status = app.status.get();
+    let reasons = status.reasons(app.lag_max, app.silence_max);
+    let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({
+        "ready": reasons.is_empty(),
+        "reasons": reasons,
+        "chain": status.chain,
+        "indexed": status.indexed,
+        "finalized": status.finalized,
+        "lag": status.lag,
+        "halted": status.halted,
+    });
+    (code, Json(body)).into_response()
+}
+
+pub(super) async fn metrics(State(app): State<App>) -> Response {
+    let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(CONTENT_TYPE, openmetrics)], app.metrics.encode()).into_response()
+}
+
+/// Says where the gateway is (specs.ipfs.tech, http-gateways/libp2p-gateway).
+pub(super) async fn protocols() -> Json<Value> {
+    Json(json!({"protocols": {"/ipfs/gateway": {"path": "/"}}}))
+}

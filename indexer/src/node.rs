@@ -1,0 +1,195 @@
+//! What the indexer asks a node. Answers are checked as far as they say something of themselves.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use anyhow::{Context, Result, ensure};
+use bucket_core::abi::{self, BucketParams, CreateParams, Message, method};
+use bucket_core::did::BucketId;
+use bucket_rpc::json::{ActorState, ApiMessage, Message as ChainMessage, MessageReceipt, Tipset, TipsetKey};
+use bucket_rpc::methods::*;
+use bucket_rpc::{Client, Lotus, RpcError};
+use cid::Cid;
+use fvm_shared::ActorID;
+use fvm_shared::address::{Address, Payload};
+use fvm_shared::clock::ChainEpoch;
+
+use crate::replay::Input;
+
+/// The exit code by which the actor says that it doesn't know a bucket.
+const BUCKET_UNKNOWN: u32 = 17;
+
+/// A node, and the actor that is followed there.
+#[derive(Debug)]
+pub struct Node {
+    client: Client,
+    /// The actor as it was given: f0, f2 or f4.
+    pub actor: Address,
+    ids: Mutex<BTreeMap<Address, ActorID>>,
+}
+
+/// What a tipset's messages did to the actor.
+#[derive(Debug, Clone)]
+pub struct Results {
+    /// The actor's state afterwards; `None` while there is no actor.
+    pub head: Option<Cid>,
+    /// Messages to the actor that succeeded, in their order.
+    pub inputs: Vec<Input>,
+}
+
+/// A tipset's key as it is stored.
+pub fn key_text(key: &TipsetKey) -> String {
+    let cids: Vec<String> = key.0.iter().map(Cid::to_string).collect();
+    cids.join(",")
+}
+
+/// Whether a node says that an address has no actor. A node that has lost old state says something else.
+fn is_no_actor(error: &RpcError) -> bool {
+    let RpcError::Node { message, .. } = error else { return false };
+    let message = message.to_lowercase();
+    message.contains("actor") && message.contains("not found")
+}
+
+fn found<T>(answer: Result<T, RpcError>) -> Result<Option<T>> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if is_no_actor(&error) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn checked(tipset: Tipset) -> Result<Tipset> {
+    tipset.check().context("the node gave a tipset that isn't one")?;
+    Ok(tipset)
+}
+
+impl Node {
+    /// The node behind `client`.
+    pub fn new(client: Client, actor: Address) -> Self {
+        Self { client, actor, ids: Mutex::default() }
+    }
+
+    /// The heaviest tipset.
+    pub async fn head(&self) -> Result<Tipset> {
+        checked(self.client.call::<ChainHead>(()).await?)
+    }
+
+    /// The CIDs of the chain's first tipset: the chain's identity.
+    pub async fn genesis(&self) -> Result<String> {
+        let genesis = checked(self.client.call::<ChainGetGenesis>(()).await?)?;
+        Ok(key_text(&genesis.key()))
+    }
+
+    /// A tipset by its key.
+    pub async fn tipset(&self, key: &TipsetKey) -> Result<Tipset> {
+        let tipset = checked(self.client.call::<ChainGetTipSet>((key.clone(),)).await?)?;
+        ensure!(tipset.key() == *key, "the node gave tipset {} for {key}", tipset.key());
+        Ok(tipset)
+    }
+
+    /// The ancestor of `key` at `height`, or the nearest before.
+    pub async fn at_height(&self, height: ChainEpoch, key: &TipsetKey) -> Result<Tipset> {
+        checked(self.client.call::<ChainGetTipSetByHeight>((height, key.clone())).await?)
+    }
+
+    /// The ancestor of `key` at `height`, or the nearest after.
+    pub async fn after_height(&self, height: ChainEpoch, key: &TipsetKey) -> Result<Tipset> {
+        checked(self.client.call::<ChainGetTipSetAfterHeight>((height, key.clone())).await?)
+    }
+
+    /// The epoch of the last tipset that stays; where a node can't tell, 900 epochs below the head.
+    pub async fn finalized(&self, head: ChainEpoch) -> ChainEpoch {
+        match self.client.call::<ChainGetFinalizedTipSet>(()).await {
+            Ok(tipset) => tipset.height,
+            Err(_) => (head - 900).max(0),
+        }
+    }
+
+    /// The actor in the state from which the messages of `key` start.
+    pub async fn actor_at(&self, key: &TipsetKey) -> Result<Option<ActorState>> {
+        found(self.client.call::<StateGetActor>((self.actor.into(), key.clone())).await)
+    }
+
+    /// The record of a bucket, as its DAG-CBOR, in the state from which the messages of `key` start.
+    pub async fn bucket_at(&self, bucket: &BucketId, key: &TipsetKey) -> Result<Option<Vec<u8>>> {
+        let params = abi::encode(&BucketParams { bucket: bucket.clone() });
+        // Lotus lets the system actor call when nobody in particular asks (eth_call does the same).
+        let from = Address::new_id(0);
+        let message = ChainMessage::new(from, self.actor, method::BUCKET, params.to_vec());
+        let result = self.client.call::<StateCall>((message, key.clone())).await?;
+        let receipt = result.msg_rct.with_context(|| format!("the node can't call Bucket: {}", result.error))?;
+        match receipt.exit_code.value() {
+            0 => Ok(Some(receipt.return_data)),
+            BUCKET_UNKNOWN => Ok(None),
+            code => anyhow::bail!("Bucket ends with exit code {code}: {}", result.error),
+        }
+    }
+
+    /// Forgets which address has which actor id: a reorganisation may have dealt them anew.
+    pub fn forget_ids(&self) {
+        self.ids().clear();
+    }
+
+    /// What the messages of `child`'s parent did to the actor.
+    pub async fn results(&self, child: &Tipset) -> Result<Results> {
+        let block = child.cids.first().context("a tipset without blocks")?;
+        let key = child.key();
+        let (messages, receipts, actor) = futures::try_join!(
+            async { anyhow::Ok(self.client.call::<ChainGetParentMessages>((Lotus(*block),)).await?) },
+            async { anyhow::Ok(self.client.call::<ChainGetParentReceipts>((Lotus(*block),)).await?) },
+            self.actor_at(&key),
+        )?;
+        let (sent, ended) = (messages.len(), receipts.len());
+        ensure!(sent == ended, "the node gave {sent} messages and {ended} receipts before {key}");
+        let Some(actor) = actor else { return Ok(Results { head: None, inputs: vec![] }) };
+        let mut inputs = Vec::new();
+        for (message, receipt) in messages.into_iter().zip(receipts) {
+            inputs.extend(self.input(message, receipt, &key).await?);
+        }
+        Ok(Results { head: Some(actor.head), inputs })
+    }
+
+    /// The message as the machine takes it; `None` when it failed, or isn't one to the actor that changes its state.
+    async fn input(&self, sent: ApiMessage, receipt: MessageReceipt, at: &TipsetKey) -> Result<Option<Input>> {
+        let ChainMessage { to, from, value, method, params, .. } = sent.message;
+        // Accounts (f1, f3) are not even looked up.
+        let may_be_ours = matches!(to.payload(), Payload::ID(_) | Payload::Actor(_) | Payload::Delegated(_));
+        if !receipt.exit_code.is_success() || !may_be_ours {
+            return Ok(None);
+        }
+        let Some(message) = Message::decode(method, &params) else { return Ok(None) };
+        let (to, ours) = (self.id(to, at).await?, self.id(self.actor, at).await?);
+        if to.is_none() || to != ours {
+            return Ok(None);
+        }
+        let caller = self.id(from, at).await?.with_context(|| format!("the node doesn't know {from}, which sent"))?;
+        let mut addresses = BTreeMap::new();
+        if let Ok(Message::Create(CreateParams { controllers, .. })) = &message {
+            for address in controllers {
+                addresses.extend(self.id(*address, at).await?.map(|id| (*address, id)));
+            }
+        }
+        let (cid, value, returned) = (sent.cid, !value.is_zero(), receipt.return_data);
+        Ok(Some(Input { cid, caller, value, message, addresses, returned }))
+    }
+
+    /// The actor id of an address. On a chain that only grows it never changes.
+    async fn id(&self, address: Address, at: &TipsetKey) -> Result<Option<ActorID>> {
+        if let Payload::ID(id) = address.payload() {
+            return Ok(Some(*id));
+        }
+        if let Some(id) = self.ids().get(&address) {
+            return Ok(Some(*id));
+        }
+        let Some(Lotus(answer)) = found(self.client.call::<StateLookupID>((address.into(), at.clone())).await)? else {
+            return Ok(None);
+        };
+        let id = answer.id().with_context(|| format!("the node gave {answer} as the id of {address}"))?;
+        self.ids().insert(address, id);
+        Ok(Some(id))
+    }
+
+    fn ids(&self) -> std::sync::MutexGuard<'_, BTreeMap<Address, ActorID>> {
+        self.ids.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

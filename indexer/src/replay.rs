@@ -1,0 +1,216 @@
+//! Runs a tipset's messages again, with the machine that ran them on chain.
+//!
+//! Pure: blocks and messages in, blocks, executions and differences out. What the chain says of a message is compared at
+//! once; whether the whole state is the chain's is for [`crate::follow`] to ask.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result};
+use bucket_core::abi::Message;
+use bucket_core::batch::Execution;
+use bucket_core::car::archive;
+use bucket_core::cid::{CarId, NativeHasher};
+use bucket_core::did::BucketId;
+use bucket_core::error::Abort;
+use bucket_core::execute::{self, Applied};
+use bucket_core::host::Host;
+use bucket_core::state as actor;
+use bucket_protocols::TABLE;
+use bucket_protocols::kv::receipt_op;
+use cid::Cid;
+use fvm_ipld_blockstore::{Blockstore, MemoryBlockstore};
+use fvm_shared::ActorID;
+use fvm_shared::address::Address;
+use fvm_shared::clock::ChainEpoch;
+
+use crate::blocks::Overlay;
+use crate::store::{CarMap, Executed, Halt};
+
+/// A message to the actor that the chain executed with exit code 0.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// The chain's name of it.
+    pub cid: Cid,
+    /// Actor id of the sender.
+    pub caller: ActorID,
+    /// Whether money came along.
+    pub value: bool,
+    /// What it asks.
+    pub message: Result<Message, Abort>,
+    /// Actor ids of the addresses in it, as far as the chain knows them.
+    pub addresses: BTreeMap<Address, ActorID>,
+    /// What it returned on chain.
+    pub returned: Vec<u8>,
+}
+
+/// What a tipset's messages did.
+#[derive(Debug)]
+pub struct Replayed {
+    /// The new state.
+    pub state: Cid,
+    /// Its new blocks.
+    pub blocks: Vec<(Cid, Vec<u8>)>,
+    /// Buckets that were created.
+    pub created: Vec<BucketId>,
+    /// Tasks that ran.
+    pub executed: Vec<Executed>,
+    /// Their CARs and receipts.
+    pub cars: Vec<(CarMap, Vec<u8>)>,
+    /// Buckets that a message was for.
+    pub touched: BTreeSet<BucketId>,
+    /// Messages that did something else on chain. The state is that without them.
+    pub halts: Vec<Halt>,
+}
+
+/// The state of an actor without buckets, with its blocks.
+pub fn empty_state() -> Result<(Cid, Vec<(Cid, Vec<u8>)>)> {
+    let overlay = Overlay::new(MemoryBlockstore::new());
+    let root = actor::create::<_, NativeHasher>(&overlay)?;
+    Ok((root, overlay.reachable(&root)?))
+}
+
+/// Applies `inputs` to the state under `root`, leaving out what is for a bucket in `halted`.
+pub fn replay<S: Blockstore>(
+    below: S,
+    root: Cid,
+    epoch: ChainEpoch,
+    inputs: &[Input],
+    halted: &BTreeSet<String>,
+) -> Result<Replayed> {
+    let overlay = Overlay::new(below);
+    let mut replayed = Replayed {
+        state: root,
+        blocks: vec![],
+        created: vec![],
+        executed: vec![],
+        cars: vec![],
+        touched: BTreeSet::new(),
+        halts: vec![],
+    };
+    for input in inputs {
+        replayed.step(&overlay, epoch, input, halted)?;
+    }
+    replayed.blocks = overlay.reachable(&replayed.state)?;
+    Ok(replayed)
+}
+
+impl Replayed {
+    fn step<S: Blockstore>(
+        &mut self,
+        overlay: &Overlay<S>,
+        epoch: ChainEpoch,
+        input: &Input,
+        halted: &BTreeSet<String>,
+    ) -> Result<()> {
+        let message = match &input.message {
+            Ok(message) => message.clone(),
+            Err(abort) => {
+                self.halt(Halt::ALL, input, "the chain took parameters that can't be read", abort.to_string());
+                return Ok(());
+            }
+        };
+        let bucket = message.bucket().clone();
+        if halted.contains(bucket.as_str()) || self.halts.iter().any(|halt| halt.bucket == bucket.as_str()) {
+            return Ok(());
+        }
+        self.touched.insert(bucket.clone());
+        let creates = matches!(message, Message::Create(_));
+        let host = ReplayHost { store: overlay, input, epoch };
+        let outcome = execute::apply(&host, &TABLE, &self.state, message);
+        if let Some(failure) = overlay.take_failure() {
+            return Err(failure.context("failed to read the state"));
+        }
+        match outcome {
+            Err(abort) => self.halt(bucket.as_str(), input, "the replay aborts", abort.to_string()),
+            Ok(applied) if applied.returned.encode().bytes() != input.returned => {
+                let ours = hex(applied.returned.encode().bytes());
+                self.halt(bucket.as_str(), input, "the return values differ", ours);
+            }
+            Ok(applied) => self.take(input, applied, creates.then_some(bucket))?,
+        }
+        Ok(())
+    }
+
+    fn halt(&mut self, bucket: &str, input: &Input, reason: &str, ours: String) {
+        let reason = format!("message {}: {reason}", input.cid);
+        let chain = format!("exit code 0, returned {}", hex(&input.returned));
+        self.halts.push(Halt { bucket: bucket.into(), height: 0, reason, ours, chain });
+    }
+
+    fn take(&mut self, input: &Input, applied: Applied, created: Option<BucketId>) -> Result<()> {
+        self.state = applied.state;
+        self.created.extend(created);
+        for execution in applied.ran {
+            let Execution { car, receipt_car, ran, receipt, mut ops, .. } = execution;
+            ops.push(receipt_op(ran, receipt));
+            self.cars.push((car_map(ran, &car)?, car));
+            self.cars.push((car_map(receipt, &receipt_car)?, receipt_car));
+            self.executed.push(Executed {
+                bucket: execution.bucket,
+                message: input.cid,
+                caller: input.caller,
+                cmd: execution.task.cmd,
+                ran,
+                receipt,
+                ok: execution.ok,
+                version: execution.version,
+                cause: execution.cause,
+                forks: execution.forks,
+                ops,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn car_map(id: CarId, bytes: &[u8]) -> Result<CarMap> {
+    let archive = archive::open(bytes).with_context(|| format!("the machine's own CAR {id}"))?;
+    let mut blocks = Vec::new();
+    for section in archive.sections() {
+        let section = section?;
+        blocks.push((section.cid, section.data.start as u64, section.data.len() as u64));
+    }
+    Ok(CarMap { id, size: bytes.len() as u64, blocks })
+}
+
+/// Lower-case hex, as evidence is kept.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The environment of a message as the chain had it.
+struct ReplayHost<'a, S> {
+    store: &'a Overlay<S>,
+    input: &'a Input,
+    epoch: ChainEpoch,
+}
+
+impl<S: Blockstore> Host for ReplayHost<'_, S> {
+    type Store = Overlay<S>;
+    type Hasher = NativeHasher;
+
+    fn store(&self) -> &Self::Store {
+        self.store
+    }
+
+    fn caller(&self) -> ActorID {
+        self.input.caller
+    }
+
+    // Only top-level messages are replayed: the sender is the one who signed.
+    fn origin(&self) -> ActorID {
+        self.input.caller
+    }
+
+    fn value_received(&self) -> bool {
+        self.input.value
+    }
+
+    fn epoch(&self) -> ChainEpoch {
+        self.epoch
+    }
+
+    fn resolve(&self, address: &Address) -> Option<ActorID> {
+        self.input.addresses.get(address).copied()
+    }
+}
