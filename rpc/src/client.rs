@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn names_of_types_are_short() {
         assert_eq!(short_name::<Vec<ApiMessage>>(), "Vec<ApiMessage>");
-        assert_eq!(short_name::<crate::Lotus<cid::Cid>>(), "Lotus<CidGeneric<64>>");
+        assert_eq!(short_name::<crate::Lotus<cid::Cid>>(), "Lotus<Cid<64>>");
         assert_eq!(short_name::<()>(), "()");
     }
 

@@ -169,7 +169,7 @@ mod tests {
     fn errors_name_the_position() {
         let error = |params| read::<Params>(params).unwrap_err();
         assert_eq!(error(json!([1])), "parameter 2 of 3 is missing");
-        assert_eq!(error(json!([1, 2, 3])), "parameter 2: invalid type: number, expected a string");
+        assert_eq!(error(json!([1, 2, 3])), "parameter 2: invalid type: integer `2`, expected a string");
         assert_eq!(error(json!([1, "a", 3, 4])), "expected at most 3 parameters, got 4");
         assert_eq!(error(json!({"a": 1})), "expected an array of positional parameters, got an object");
         assert_eq!(read::<()>(json!([1])), Err("expected no parameters, got 1".into()));

@@ -39,4 +39,4 @@ pub use state::ActorState;
 pub use tipset::{HeadChange, HeadChangeType, Tipset, TipsetError, TipsetKey};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -83,7 +83,7 @@ pub enum TipsetError {
         /// Which of its blocks.
         index: usize,
         /// What that block hashes to.
-        actual: Cid,
+        actual: Box<Cid>,
     },
     /// There are more CIDs than blocks, or fewer.
     #[error("tipset {key}: {cids} CIDs for {blocks} blocks")]
@@ -143,7 +143,7 @@ impl Tipset {
             }
             let actual = block.cid()?;
             if actual != *cid {
-                return Err(TipsetError::Cid { key, index, actual });
+                return Err(TipsetError::Cid { key, index, actual: Box::new(actual) });
             }
         }
         Ok(())

@@ -77,7 +77,7 @@ struct Limits {
     in_flight: usize,
 }
 
-const LIMITS: Limits = Limits { queue: 64, patience: Duration::from_secs(10), in_flight: 64 };
+const LIMITS: Limits = Limits { queue: 64, patience: Duration::from_secs(10), in_flight: 256 };
 
 impl<S: Clone + Send + Sync + 'static> Server<S> {
     /// A server without methods.

@@ -42,21 +42,28 @@ pub(super) async fn serve<S: Clone + Send + Sync + 'static>(socket: WebSocket, t
     // Dropped on return, and every request with it.
     let mut tasks = JoinSet::new();
     loop {
-        tokio::select! {
+        let ended = tokio::select! {
             frame = frames.next() => match frame {
-                Some(Ok(Frame::Text(text))) => connection.receive(&mut tasks, text.as_bytes()),
-                Some(Ok(Frame::Binary(bytes))) => connection.receive(&mut tasks, &bytes),
+                Some(Ok(Frame::Text(text))) => connection.receive(&mut tasks, text.as_bytes()).await,
+                Some(Ok(Frame::Binary(bytes))) => connection.receive(&mut tasks, &bytes).await,
                 // axum answers pings by itself.
-                Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => {}
+                Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => Ok(()),
                 Some(Ok(Frame::Close(_)) | Err(_)) | None => break,
             },
-            Some(done) = tasks.join_next() => if let Ok(Err(TooSlow)) = done {
-                tracing::debug!("Dropped a WebSocket whose reader is too slow");
-                writer.abort();
-                return;
-            },
+            Some(done) = tasks.join_next() => done.unwrap_or(Err(Ended::Panicked)),
             // The writer ends first only when it can't write.
             _ = &mut writer => return,
+        };
+        match ended {
+            Ok(()) | Err(Ended::Gone) => {}
+            Err(Ended::TooSlow) => {
+                tracing::debug!("Dropped a WebSocket whose reader is too slow");
+                return writer.abort();
+            }
+            Err(Ended::Panicked) => {
+                tracing::error!("Dropped a WebSocket because a stream panicked");
+                return writer.abort();
+            }
         }
     }
     drop(tasks);
@@ -65,8 +72,15 @@ pub(super) async fn serve<S: Clone + Send + Sync + 'static>(socket: WebSocket, t
     let _ = writer.await;
 }
 
-/// The queue was full for too long.
-struct TooSlow;
+/// Why a frame was not taken, which ends the task that had it.
+enum Ended {
+    /// The queue was full for too long.
+    TooSlow,
+    /// The connection is ending.
+    Gone,
+    /// A stream panicked, and its channel would be silent for ever.
+    Panicked,
+}
 
 /// The way out for all tasks of a connection.
 #[derive(Clone)]
@@ -76,22 +90,23 @@ struct Out {
 }
 
 impl Out {
-    async fn send(&self, text: String) -> Result<(), TooSlow> {
+    async fn send(&self, text: String) -> Result<(), Ended> {
         let frame = Frame::Text(Utf8Bytes::from(text));
         match timeout(self.limits.patience, self.queue.send(frame)).await {
-            // A closed queue means that the connection is ending, and this task with it.
-            Ok(_) => Ok(()),
-            Err(_) => Err(TooSlow),
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Ended::Gone),
+            Err(_) => Err(Ended::TooSlow),
         }
     }
 }
 
-/// Requests that run, by id, each with the means to cancel it.
+/// Requests that run, by id, each with the means to cancel it; without, once it is cancelled but not
+/// ended.
 #[derive(Clone, Default)]
-struct Running(Arc<Mutex<HashMap<Id, oneshot::Sender<()>>>>);
+struct Running(Arc<Mutex<HashMap<Id, Option<oneshot::Sender<()>>>>>);
 
 impl Running {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Id, oneshot::Sender<()>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Id, Option<oneshot::Sender<()>>>> {
         // The map is whole after each of the single operations that are made under the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,8 +118,15 @@ impl Running {
         if running.contains_key(id) {
             return None;
         }
-        running.insert(id.clone(), cancel);
+        running.insert(id.clone(), Some(cancel));
         Some(cancelled)
+    }
+
+    fn cancel(&self, id: &Id) {
+        if let Some(cancel) = self.lock().get_mut(id).and_then(Option::take) {
+            // It may just have ended by itself.
+            let _ = cancel.send(());
+        }
     }
 
     fn end(&self, id: &Id) {
@@ -119,15 +141,16 @@ struct Connection<S> {
     channels: Arc<AtomicU64>,
 }
 
-type Tasks = JoinSet<Result<(), TooSlow>>;
+type Tasks = JoinSet<Result<(), Ended>>;
 
 impl<S: Clone + Send + Sync + 'static> Connection<S> {
-    /// Takes a frame; never waits, so that a cancellation is always heard.
-    fn receive(&self, tasks: &mut Tasks, frame: &[u8]) {
+    /// Starts what a frame asks for, without waiting for it: the next frame may cancel it.
+    async fn receive(&self, tasks: &mut Tasks, frame: &[u8]) -> Result<(), Ended> {
         let out = self.out.clone();
         let (id, request) = match Incoming::read(frame) {
             Ok(Incoming::One(request)) if request.method == "xrpc.cancel" => {
-                return self.cancel(request.params);
+                self.cancel(request.params);
+                return Ok(());
             }
             Ok(Incoming::One(Request { id: Some(id), method, params })) if id != Id::Null => {
                 (id.clone(), Request { id: Some(id), method, params })
@@ -141,16 +164,16 @@ impl<S: Clone + Send + Sync + 'static> Connection<S> {
                         None => Ok(()),
                     }
                 });
-                return;
+                return Ok(());
             }
-            _ => return self.refuse(tasks, Id::Null, busy(self.out.limits)),
+            _ => return self.refuse(Id::Null, busy(self.out.limits)).await,
         };
         if tasks.len() >= self.out.limits.in_flight {
-            return self.refuse(tasks, id, busy(self.out.limits));
+            return self.refuse(id, busy(self.out.limits)).await;
         }
         let Some(cancelled) = self.running.begin(&id) else {
             let failure = Failure::invalid_request("a request with this id is still running");
-            return self.refuse(tasks, id, failure);
+            return self.refuse(id, failure).await;
         };
         let running = self.running.clone();
         match self.table.subscription(&request.method) {
@@ -172,23 +195,21 @@ impl<S: Clone + Send + Sync + 'static> Connection<S> {
                 });
             }
         }
+        Ok(())
     }
 
-    fn refuse(&self, tasks: &mut Tasks, id: Id, failure: Failure) {
-        let text = write(&Response { id, outcome: Err(failure) });
-        // Not in a task of its own, or a flood of requests would be a flood of tasks.
-        if self.out.queue.try_send(Frame::Text(text.into())).is_err() {
-            tasks.spawn(std::future::ready(Err(TooSlow)));
-        }
+    /// Answers at once. Not in a task of its own, or a flood of requests would be a flood of tasks; so
+    /// nothing more is read until there is room for the answer.
+    async fn refuse(&self, id: Id, failure: Failure) -> Result<(), Ended> {
+        self.out.send(write(&Response { id, outcome: Err(failure) })).await
     }
 
     /// `xrpc.cancel [id]`; anything else under that name is ignored, as it can't be answered.
     fn cancel(&self, params: Option<Value>) {
         let id = params.as_ref().and_then(|params| params.get(0));
         let id = id.and_then(|id| serde_json::from_value::<Id>(id.clone()).ok());
-        if let Some(cancel) = id.and_then(|id| self.running.lock().remove(&id)) {
-            // It may just have ended by itself.
-            let _ = cancel.send(());
+        if let Some(id) = id {
+            self.running.cancel(&id);
         }
     }
 }
@@ -215,7 +236,7 @@ impl Subscriber {
         subscribe: Arc<SubscribeFn<S>>,
         request: Request,
         mut cancelled: oneshot::Receiver<()>,
-    ) -> Result<(), TooSlow> {
+    ) -> Result<(), Ended> {
         let Request { method, params, .. } = request;
         let started = tokio::select! {
             started = guarded(&method, || subscribe(state, params)) => started.and_then(|s| s),
@@ -228,7 +249,7 @@ impl Subscriber {
         }
     }
 
-    async fn forward(self, mut values: Values, mut cancelled: oneshot::Receiver<()>) -> Result<(), TooSlow> {
+    async fn forward(self, mut values: Values, mut cancelled: oneshot::Receiver<()>) -> Result<(), Ended> {
         // From 1, like go-jsonrpc: clients may take 0 for "none".
         let channel = 1 + self.channels.fetch_add(1, Ordering::Relaxed);
         let outcome = to_raw_value(&channel).map_err(Failure::internal);
@@ -251,7 +272,7 @@ impl Subscriber {
         self.out.send(channel_close(channel)).await
     }
 
-    async fn finish(self, outcome: Outcome) -> Result<(), TooSlow> {
+    async fn finish(self, outcome: Outcome) -> Result<(), Ended> {
         self.running.end(&self.id);
         self.out.send(write(&Response { id: self.id, outcome })).await
     }
