@@ -1,1 +1,32 @@
-//! Under construction.
+//! The client of Bucket VM: wallet, messages, verified receipts, CAR files. The binary `bucket` is a thin layer over it.
+//!
+//! - [`Key`] signs, [`Wallet`] keeps keys in a directory;
+//! - [`Chain`] sends a message to any actor through any Lotus-compatible node, and [`ActorClient`] those of the bucket actor;
+//! - [`Gateway`] downloads receipts, and [`ActorClient::fetch_receipt`] compares them with what the chain committed to;
+//! - [`deploy`](deploy::deploy) brings the actor to a network;
+//! - [`task`] packs what to do, [`car`] is a toolbox for any CAR file.
+//!
+//! Every message is executed by the node before it is signed, so that **what would fail costs nothing**; and
+//! **no receipt is given out whose bytes don't hash to the id on the chain**.
+
+pub mod actor;
+pub mod car;
+pub mod chain;
+pub mod config;
+pub mod dag_json;
+pub mod deploy;
+pub mod error;
+pub mod fetch;
+pub mod key;
+pub mod progress;
+pub mod task;
+pub mod wallet;
+
+pub use actor::ActorClient;
+pub use chain::{Chain, Sent};
+pub use config::Config;
+pub use error::ClientError;
+pub use fetch::{Fetched, Gateway};
+pub use key::{Key, Signer};
+pub use progress::{Progress, Step};
+pub use wallet::Wallet;

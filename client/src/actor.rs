@@ -1,0 +1,182 @@
+//! The bucket actor's methods, as functions.
+
+use std::sync::Arc;
+
+use bucket_core::abi::{
+    BucketParams, CarParams, CreateParams, CreateReturn, InvokeReturn, Message, ReceiptParams, ReceiptReturn,
+};
+use bucket_core::abi::{Returned, RunParams, RunReturn, ScheduleReturn, encode, method};
+use bucket_core::bucket::{Bucket, Mode};
+use bucket_core::cid::CarId;
+use bucket_core::did::BucketId;
+use bucket_core::limits::CAR_BYTES_MAX;
+use bucket_rpc::Client;
+use cid::Cid;
+use fvm_shared::address::Address;
+use serde::de::DeserializeOwned;
+
+use crate::chain::{Chain, Sent};
+use crate::error::ClientError;
+use crate::fetch::Gateway;
+use crate::key::Signer;
+
+/// The bucket actor at one address, through one node.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), bucket_client::ClientError> {
+/// use bucket_client::{ActorClient, Key};
+/// use bucket_core::bucket::Mode;
+/// use fvm_shared::address::Address;
+///
+/// let key = Key::generate()?;
+/// let bucket = key.did();
+/// let rpc = bucket_rpc::Client::new("http://127.0.0.1:1234", None)?;
+/// let client = ActorClient::new(rpc, Address::new_id(1000)).with_signer(key);
+/// client.create(&bucket, Mode::Atomic, vec![]).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct ActorClient {
+    pub(crate) chain: Chain,
+    pub(crate) gateway: Option<Gateway>,
+    actor: Address,
+}
+
+impl ActorClient {
+    /// The actor at `actor`, for reading.
+    pub fn new(rpc: Client, actor: Address) -> Self {
+        Self::on(Chain::new(rpc), actor)
+    }
+
+    /// The actor at `actor`, with the settings of `chain`.
+    pub fn on(chain: Chain, actor: Address) -> Self {
+        Self { chain, gateway: None, actor }
+    }
+
+    /// Signs with `signer` from now on.
+    #[must_use]
+    pub fn with_signer(self, signer: impl Signer + 'static) -> Self {
+        Self { chain: self.chain.with_signer(Arc::new(signer)), ..self }
+    }
+
+    /// Fetches receipts from `gateway` from now on.
+    #[must_use]
+    pub fn with_gateway(self, gateway: Gateway) -> Self {
+        Self { gateway: Some(gateway), ..self }
+    }
+
+    /// The actor's address.
+    pub fn address(&self) -> Address {
+        self.actor
+    }
+
+    /// The node and its settings.
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// Creates a bucket; with no controllers, for the sender alone.
+    pub async fn create(
+        &self,
+        bucket: &BucketId,
+        mode: Mode,
+        controllers: Vec<Address>,
+    ) -> Result<Sent<CreateReturn>, ClientError> {
+        let params = CreateParams { bucket: bucket.clone(), controllers, mode };
+        self.send("Create", &Message::Create(params)).await
+    }
+
+    /// Puts a CAR into the bucket's queue.
+    pub async fn schedule(
+        &self,
+        bucket: &BucketId,
+        car: Vec<u8>,
+        force: bool,
+    ) -> Result<Sent<ScheduleReturn>, ClientError> {
+        self.send("Schedule", &Message::Schedule(CarParams { bucket: bucket.clone(), car, force })).await
+    }
+
+    /// Runs at most `max` tasks from the bucket's queue.
+    pub async fn run(&self, bucket: &BucketId, max: u64) -> Result<Sent<RunReturn>, ClientError> {
+        self.send("Run", &Message::Run(RunParams { bucket: bucket.clone(), max })).await
+    }
+
+    /// Runs one CAR at once.
+    pub async fn invoke(
+        &self,
+        bucket: &BucketId,
+        car: Vec<u8>,
+        force: bool,
+    ) -> Result<Sent<InvokeReturn>, ClientError> {
+        self.send("Invoke", &Message::Invoke(CarParams { bucket: bucket.clone(), car, force })).await
+    }
+
+    /// What the chain knows of a CAR. Costs nothing.
+    pub async fn receipt(&self, bucket: &BucketId, car: &CarId) -> Result<ReceiptReturn, ClientError> {
+        let params = ReceiptParams { bucket: bucket.clone(), car: *car };
+        self.call("Receipt", method::RECEIPT, encode(&params).to_vec()).await
+    }
+
+    /// A bucket's record. Costs nothing.
+    pub async fn bucket(&self, bucket: &BucketId) -> Result<Bucket, ClientError> {
+        let params = BucketParams { bucket: bucket.clone() };
+        self.call("Bucket", method::BUCKET, encode(&params).to_vec()).await
+    }
+
+    /// What a message would return now. Costs and changes nothing.
+    pub async fn simulate(&self, message: &Message) -> Result<Returned, ClientError> {
+        check_car(message)?;
+        let (number, params) = message.encode();
+        let bytes = self.chain.call(self.actor, number, params.to_vec()).await?;
+        Ok(match message {
+            Message::Create(_) => Returned::Create(decode("Create", &bytes)?),
+            Message::Schedule(_) => Returned::Schedule(decode("Schedule", &bytes)?),
+            Message::Run(_) => Returned::Run(decode("Run", &bytes)?),
+            Message::Invoke(_) => Returned::Invoke(decode("Invoke", &bytes)?),
+        })
+    }
+
+    /// Hands a message in without waiting; [`ActorClient::wait`] waits.
+    pub async fn push(&self, message: &Message) -> Result<Cid, ClientError> {
+        check_car(message)?;
+        let (number, params) = message.encode();
+        self.chain.push(self.actor, number, params.to_vec()).await
+    }
+
+    /// Waits for a message that [`ActorClient::push`] handed in. `T` is its method's return value.
+    pub async fn wait<T: DeserializeOwned>(&self, message: Cid) -> Result<Sent<T>, ClientError> {
+        self.chain.wait(message).await?.try_map(|bytes| decode("the message", &bytes))
+    }
+
+    async fn send<T: DeserializeOwned>(&self, what: &'static str, message: &Message) -> Result<Sent<T>, ClientError> {
+        let message = self.push(message).await?;
+        self.chain.wait(message).await?.try_map(|bytes| decode(what, &bytes))
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        what: &'static str,
+        number: u64,
+        params: Vec<u8>,
+    ) -> Result<T, ClientError> {
+        decode(what, &self.chain.call(self.actor, number, params).await?)
+    }
+}
+
+/// Refuses before anybody is asked what no message can carry.
+fn check_car(message: &Message) -> Result<(), ClientError> {
+    match message {
+        Message::Schedule(params) | Message::Invoke(params) if params.car.len() > CAR_BYTES_MAX => {
+            Err(ClientError::CarTooLarge(params.car.len()))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, ClientError> {
+    fvm_ipld_encoding::from_slice(bytes).map_err(|error| ClientError::Return {
+        what,
+        got: bytes.len(),
+        why: error.to_string(),
+    })
+}

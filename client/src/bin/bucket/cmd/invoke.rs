@@ -1,0 +1,98 @@
+//! `bucket invoke`
+
+use bucket_client::ClientError;
+use bucket_core::abi::{CarParams, Message, Returned};
+use serde_json::{Value, json};
+
+use super::pack::{Packed, Task};
+use super::{receipt, sent_json, sent_text};
+use crate::context::Context;
+use crate::output::{Answer, table};
+
+/// Run a task at once
+///
+/// Packs the task into a CAR, prints the CAR's id (the receipt's key), tries the message on the node, and only then signs
+/// and sends it. A task that ran already isn't run again: its receipt is told instead.
+///
+/// Example: bucket invoke did:key:zQ3s… /kv/put '{"key": "photo"}' --file value=photo.png --wait
+#[derive(Debug, clap::Args)]
+pub struct Invoke {
+    #[command(flatten)]
+    task: Task,
+
+    /// Tell what would happen, and send nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Then fetch the receipt from the indexer, verify it and show what came out
+    #[arg(long, conflicts_with = "dry_run")]
+    wait: bool,
+}
+
+impl Invoke {
+    pub async fn run(self, cx: &Context) -> Result<Answer, ClientError> {
+        let Self { task, dry_run, wait } = self;
+        let packed = task.pack(cx)?;
+        if dry_run {
+            return simulate(cx, packed).await;
+        }
+        let client = cx.signing_client().await?;
+        let Packed { bucket, id, car, force } = packed;
+        let sent = client.invoke(&bucket, car, force).await?;
+        let value = &sent.value;
+        let mut json = json!({
+            "bucket": bucket, "car": id, "receipt": value.receipt, "ran": value.ran, "ok": value.ok,
+            "root": value.root.to_string(), "message": sent_json(&sent),
+        });
+        let mut text = table(&[
+            ("receipt", value.receipt.to_string()),
+            ("result", result(value.ran, value.ok).into()),
+            ("root", value.root.to_string()),
+            ("message", sent_text(&sent)),
+        ]);
+        if wait {
+            let fetched = client.wait_receipt(&bucket, &id).await?;
+            let shown = receipt::show(&fetched)?;
+            merge(&mut json, &shown.json);
+            text = format!("{text}\n{}", shown.text);
+        }
+        Ok(Answer::text(json, text))
+    }
+}
+
+async fn simulate(cx: &Context, packed: Packed) -> Result<Answer, ClientError> {
+    // Who sends matters: a key isn't needed, and without one the answer is that for a stranger.
+    let client = match cx.from() {
+        Ok(_) => cx.signing_client().await?,
+        Err(_) => cx.client().await?,
+    };
+    let Packed { bucket, id, car, force } = packed;
+    let message = Message::Invoke(CarParams { bucket: bucket.clone(), car, force });
+    let Returned::Invoke(value) = client.simulate(&message).await? else {
+        return Err(ClientError::Input("expected what Invoke returns".into()));
+    };
+    let json = json!({
+        "bucket": bucket, "car": id, "receipt": value.receipt, "ran": value.ran, "ok": value.ok,
+        "root": value.root.to_string(), "dryRun": true,
+    });
+    let lines = [
+        ("receipt", value.receipt.to_string()),
+        ("result", format!("would be: {}", result(value.ran, value.ok))),
+        ("root", value.root.to_string()),
+    ];
+    Ok(Answer::table(json, &lines))
+}
+
+fn result(ran: bool, ok: Option<bool>) -> &'static str {
+    match (ran, ok) {
+        (false, _) => "it ran before; --force runs it again",
+        (true, Some(false)) => "it ran, and the receipt holds an error",
+        (true, _) => "it ran, ok",
+    }
+}
+
+fn merge(into: &mut Value, from: &Value) {
+    if let (Value::Object(into), Value::Object(from)) = (into, from) {
+        into.extend(from.iter().map(|(key, value)| (key.clone(), value.clone())));
+    }
+}

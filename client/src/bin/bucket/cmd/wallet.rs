@@ -1,0 +1,165 @@
+//! `bucket wallet`
+
+use std::io::Read as _;
+
+use bucket_client::{ClientError, Wallet as Keys};
+use bucket_rpc::RpcError;
+use bucket_rpc::json::{format_address, parse_address};
+use bucket_rpc::methods::{DevnetFund, WalletBalance};
+use clap::Subcommand;
+use fvm_shared::address::Address;
+use fvm_shared::econ::TokenAmount;
+use serde_json::json;
+
+use super::file;
+use crate::context::Context;
+use crate::output::Answer;
+
+/// Keys: make, list, import, export
+///
+/// Keys lie in ~/.bucket (or --wallet), one file each that only you can read, in the form that Lotus exports.
+#[derive(Debug, Subcommand)]
+pub enum Wallet {
+    /// Make a key; the first one becomes the default
+    New,
+    /// List addresses, and the DIDs of buckets whose keys are here
+    List,
+    /// Show or set the address that signs unless --from names another
+    Default {
+        /// The address to sign with from now on
+        #[arg(value_parser = parse_address)]
+        address: Option<Address>,
+    },
+    /// Take a key from `lotus wallet export`
+    ///
+    /// Example: lotus wallet export f1abc… | bucket wallet import
+    Import {
+        /// A file, the key itself, or nothing (or "-") to read stdin
+        #[arg(value_name = "FILE|KEY")]
+        key: Option<String>,
+    },
+    /// Print a key for `lotus wallet import`. Whoever sees it can spend
+    Export {
+        /// The address
+        #[arg(value_parser = parse_address)]
+        address: Address,
+    },
+    /// Show what an address owns
+    Balance {
+        /// The address. Default: the one that signs
+        #[arg(value_parser = parse_address)]
+        address: Option<Address>,
+    },
+    /// Get test money from the devnet's faucet
+    Fund {
+        /// Who gets it. Default: the one that signs
+        #[arg(value_parser = parse_address)]
+        address: Option<Address>,
+        /// How much, in whole FIL
+        #[arg(long, default_value_t = 100)]
+        amount: u32,
+    },
+}
+
+impl Wallet {
+    pub async fn run(self, cx: &Context) -> Result<Answer, ClientError> {
+        let keys = cx.wallet()?;
+        match self {
+            Self::New => {
+                let address = keys.generate()?;
+                cx.glance_at_network().await;
+                added(&keys, &address)
+            }
+            Self::Import { key } => {
+                let address = keys.import(&exported(key)?)?;
+                cx.glance_at_network().await;
+                added(&keys, &address)
+            }
+            Self::List => {
+                cx.glance_at_network().await;
+                list(&keys)
+            }
+            Self::Default { address } => {
+                cx.glance_at_network().await;
+                if let Some(address) = &address {
+                    keys.set_default(address)?;
+                }
+                let address = format_address(&keys.default()?.ok_or(ClientError::NoKey)?);
+                Ok(Answer::text(json!({"address": address}), address))
+            }
+            Self::Export { address } => {
+                let key = keys.export(&address)?;
+                Ok(Answer::text(json!({"address": format_address(&address), "key": key}), key))
+            }
+            Self::Balance { address } => balance(cx, address.map_or_else(|| cx.from(), Ok)?).await,
+            Self::Fund { address, amount } => fund(cx, address.map_or_else(|| cx.from(), Ok)?, amount).await,
+        }
+    }
+}
+
+fn added(keys: &Keys, address: &Address) -> Result<Answer, ClientError> {
+    let default = keys.default()?.as_ref() == Some(address);
+    let address = format_address(address);
+    Ok(Answer::text(json!({"address": address, "default": default}), address))
+}
+
+/// The exported key: from stdin, from a file, or as it stands.
+fn exported(key: Option<String>) -> Result<String, ClientError> {
+    match key {
+        Some(key) if key != "-" => match std::fs::read_to_string(&key) {
+            Ok(text) => Ok(text),
+            Err(_) if key.len() > 100 => Ok(key),
+            // Too short to be a key, so it was meant as a file.
+            Err(error) => Err(file(key, error)),
+        },
+        _ => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).map_err(|error| file("stdin", error))?;
+            Ok(text)
+        }
+    }
+}
+
+fn list(keys: &Keys) -> Result<Answer, ClientError> {
+    let default = keys.default()?;
+    let addresses = keys.list()?;
+    let dids = keys.dids()?;
+    let mut lines: Vec<_> = addresses
+        .iter()
+        .map(|address| {
+            let mark = if default.as_ref() == Some(address) { " (default)" } else { "" };
+            format!("{}{mark}", format_address(address))
+        })
+        .collect();
+    if lines.is_empty() {
+        lines.push(format!("no keys in {}: `bucket wallet new` makes one", keys.dir().display()));
+    }
+    lines.extend(dids.iter().map(ToString::to_string));
+    let texts: Vec<_> = addresses.iter().map(format_address).collect();
+    let json = json!({"addresses": texts, "default": default.as_ref().map(format_address), "dids": dids});
+    Ok(Answer::text(json, lines.join("\n")))
+}
+
+async fn balance(cx: &Context, address: Address) -> Result<Answer, ClientError> {
+    let balance = cx.node().await?.call::<WalletBalance>((address.into(),)).await?.into_inner();
+    let json = json!({
+        "address": format_address(&address), "attoFil": balance.atto().to_string(), "fil": balance.to_string(),
+    });
+    Ok(Answer::text(json, format!("{} FIL", balance)))
+}
+
+async fn fund(cx: &Context, address: Address, amount: u32) -> Result<Answer, ClientError> {
+    const METHOD_NOT_FOUND: i64 = -32601;
+    let chain = cx.chain().await?;
+    let amount = TokenAmount::from_whole(amount);
+    let message = match chain.rpc().call::<DevnetFund>((address.into(), amount.into())).await {
+        Ok(message) => message.into_inner(),
+        Err(RpcError::Node { code: METHOD_NOT_FOUND, .. }) => {
+            let why = "only the project's devnet has this faucet: calibration has web pages, mainnet none";
+            return Err(ClientError::Input(why.into()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    chain.wait(message).await?;
+    balance(cx, address).await
+}

@@ -1,0 +1,203 @@
+//! Keys in a directory: one file each, readable by their owner only, in the form that Lotus exports and imports.
+//!
+//! ```text
+//! ~/.bucket/            0700
+//!   keys/f1….key        0600   keys that sign messages
+//!   dids/zQ3s….key      0600   keys of the buckets' DIDs
+//!   default             the address that signs unless another is named
+//! ```
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use bucket_core::did::BucketId;
+use bucket_rpc::json::{format_address, format_address_in, parse_address};
+use fvm_shared::address::{Address, Network, Protocol};
+
+use crate::error::ClientError;
+use crate::key::{Key, KeyError, Signer};
+
+/// A directory of keys. Nothing is created before the first key is.
+#[derive(Debug, Clone)]
+pub struct Wallet {
+    dir: PathBuf,
+}
+
+impl Wallet {
+    /// The wallet in `dir`.
+    pub fn open(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Makes a key. The first one becomes the default.
+    pub fn generate(&self) -> Result<Address, ClientError> {
+        self.store(&Key::generate()?)
+    }
+
+    /// Takes a key that Lotus exported. The first one becomes the default.
+    pub fn import(&self, exported: &str) -> Result<Address, ClientError> {
+        self.store(&Key::from_lotus(exported)?)
+    }
+
+    /// The key as `lotus wallet import` reads it.
+    pub fn export(&self, address: &Address) -> Result<String, ClientError> {
+        Ok(self.key(address)?.to_lotus())
+    }
+
+    /// All addresses, sorted by their text.
+    pub fn list(&self) -> Result<Vec<Address>, ClientError> {
+        let names = names(&self.dir.join("keys"))?;
+        Ok(names.iter().filter_map(|name| parse_address(name).ok()).collect())
+    }
+
+    /// The key of an address.
+    pub fn key(&self, address: &Address) -> Result<Key, ClientError> {
+        if !matches!(address.protocol(), Protocol::Secp256k1) {
+            let why = "this wallet signs for f1 addresses only";
+            return Err(ClientError::Input(format!("{}: {why}", format_address(address))));
+        }
+        match self.read(&self.key_path(address))? {
+            Some(key) if key.address() == *address => Ok(key),
+            Some(_) => Err(KeyError::Format(format!("{} holds another key", self.key_path(address).display())).into()),
+            None => Err(KeyError::Absent(format_address(address)).into()),
+        }
+    }
+
+    /// The address that signs unless another is named.
+    pub fn default(&self) -> Result<Option<Address>, ClientError> {
+        let path = self.dir.join("default");
+        match fs::read_to_string(&path) {
+            Ok(text) => parse_address(text.trim()).map(Some).map_err(|error| ClientError::file(&path, error)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(ClientError::file(&path, error)),
+        }
+    }
+
+    /// Signs with `address` unless another is named.
+    pub fn set_default(&self, address: &Address) -> Result<(), ClientError> {
+        self.key(address)?;
+        write_private(&self.dir.join("default"), &file_name(address))
+    }
+
+    /// Keeps the key of a bucket's DID.
+    pub fn store_did(&self, key: &Key) -> Result<BucketId, ClientError> {
+        let did = key.did();
+        let path = self.did_path(&did);
+        private_dir(&self.dir)?;
+        write_private(&path, &key.to_lotus())?;
+        Ok(did)
+    }
+
+    /// The key of a bucket's DID, if the wallet has it.
+    pub fn did_key(&self, did: &BucketId) -> Result<Option<Key>, ClientError> {
+        Ok(self.read(&self.did_path(did))?.filter(|key| key.did() == *did))
+    }
+
+    /// The DIDs whose keys are here.
+    pub fn dids(&self) -> Result<Vec<BucketId>, ClientError> {
+        let names = names(&self.dir.join("dids"))?;
+        Ok(names.iter().filter_map(|name| format!("did:key:{name}").parse().ok()).collect())
+    }
+
+    fn store(&self, key: &Key) -> Result<Address, ClientError> {
+        let address = key.address();
+        private_dir(&self.dir)?;
+        write_private(&self.key_path(&address), &key.to_lotus())?;
+        if self.default()?.is_none() {
+            self.set_default(&address)?;
+        }
+        Ok(address)
+    }
+
+    fn key_path(&self, address: &Address) -> PathBuf {
+        self.dir.join("keys").join(file_name(address) + ".key")
+    }
+
+    fn did_path(&self, did: &BucketId) -> PathBuf {
+        // Colons are no part of file names everywhere; only did:key has keys here.
+        let name = did.as_str().trim_start_matches("did:key:").replace([':', '%'], "_");
+        self.dir.join("dids").join(name + ".key")
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<Key>, ClientError> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(ClientError::file(path, error)),
+        };
+        check_mode(path)?;
+        Ok(Some(Key::from_lotus(&text)?))
+    }
+}
+
+/// The letter of an address is that of the network; a file's name can't change with it.
+fn file_name(address: &Address) -> String {
+    format_address_in(Network::Mainnet, address)
+}
+
+fn names(dir: &Path) -> Result<Vec<String>, ClientError> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(error) => return Err(ClientError::file(dir, error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(|error| ClientError::file(dir, error))?.file_name();
+        names.extend(name.to_str().and_then(|name| name.strip_suffix(".key")).map(str::to_owned));
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Writes a file that only its owner can read, all or nothing.
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), ClientError> {
+    let fail = |error| ClientError::file(path, error);
+    if let Some(dir) = path.parent() {
+        private_dir(dir)?;
+    }
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options.open(&temporary).and_then(|mut file| {
+        writeln!(file, "{text}")?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    });
+    if written.is_err() {
+        // Nothing of a key stays behind, whatever went wrong.
+        let _ = fs::remove_file(&temporary);
+    }
+    written.map_err(fail)
+}
+
+fn private_dir(dir: &Path) -> Result<(), ClientError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir).map_err(|error| ClientError::file(dir, error))
+}
+
+#[cfg(unix)]
+fn check_mode(path: &Path) -> Result<(), ClientError> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = fs::metadata(path).map_err(|error| ClientError::file(path, error))?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(KeyError::Mode { path: path.display().to_string(), mode }.into());
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_mode(_: &Path) -> Result<(), ClientError> {
+    Ok(())
+}
