@@ -40,7 +40,7 @@ pub struct BlockHeader {
     /// The state after executing the messages of the *parent* tipset.
     #[serde(with = "lotus")]
     pub parent_state_root: Cid,
-    /// AMT[MessageReceipt] of the messages of the *parent* tipset.
+    /// `AMT[MessageReceipt]` of the messages of the *parent* tipset.
     #[serde(with = "lotus")]
     pub parent_message_receipts: Cid,
     /// `TxMeta` with the roots of this block's own messages.

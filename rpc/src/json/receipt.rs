@@ -23,7 +23,7 @@ pub struct MessageReceipt {
     pub return_data: Vec<u8>,
     /// Gas that was used.
     pub gas_used: u64,
-    /// AMT[StampedEvent] with bit width 5; null when there are no events.
+    /// `AMT[StampedEvent]` with bit width 5; null when there are no events.
     #[serde(default, with = "lotus")]
     pub events_root: Option<Cid>,
 }
