@@ -67,6 +67,19 @@ impl Gateway {
         Ok((response.status(), body))
     }
 
+    /// GETs a path below the gateway's URL whose answer is JSON.
+    pub async fn json(&self, path: &str) -> Result<serde_json::Value, ClientError> {
+        let (status, body) = self.get(path, "application/json").await?;
+        let json: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+        match (status, json) {
+            (StatusCode::OK, Some(json)) => Ok(json),
+            (_, json) => {
+                let message = json.as_ref().and_then(|json| json["error"]["message"].as_str()).unwrap_or_default();
+                Err(self.error(format!("expected JSON, got HTTP status {status} {message}").trim_end()))
+            }
+        }
+    }
+
     /// Downloads a CAR by its id and checks its hash.
     pub async fn fetch(&self, id: &CarId) -> Result<Vec<u8>, ClientError> {
         let path = format!("ipfs/{id}?format=car");

@@ -95,7 +95,9 @@ impl Key {
 
     /// The key of a 32-byte secret.
     pub fn from_secret(secret: &[u8]) -> Result<Self, KeyError> {
-        SigningKey::from_slice(secret).map(Self).map_err(|_| KeyError::Secret)
+        // `k256` alone would take shorter ones.
+        let secret: [u8; 32] = secret.try_into().map_err(|_| KeyError::Secret)?;
+        SigningKey::from_slice(&secret).map(Self).map_err(|_| KeyError::Secret)
     }
 
     /// Reads what `lotus wallet export` wrote: hex of JSON. The JSON itself is taken as well.
@@ -144,5 +146,85 @@ impl Signer for Key {
         let mut bytes = signature.to_vec();
         bytes.push(recovery.to_byte());
         Ok(Signature::secp256k1(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bucket_rpc::json::format_address;
+    use fvm_shared::econ::TokenAmount;
+    use k256::ecdsa::{RecoveryId, Signature as Ecdsa, VerifyingKey};
+
+    /// From Zondax' filecoin-signing-tools, whose tests hold the secret and the address.
+    const SECRET: &str = "f15716d3b003b304b8055d9cc62e6b9c869d56cc930c3858d4d7c31f5f53f14a";
+    const ADDRESS: &str = "t1d2xrzcslx7xlbbylc5c3d5lvandqw4iwl6epxba";
+
+    fn key() -> Key {
+        Key::from_secret(&hex::decode(SECRET).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_address_of_a_known_key() {
+        assert_eq!(format_address(&key().address()), ADDRESS);
+    }
+
+    #[test]
+    fn the_did_of_a_known_key() {
+        // w3c-ccg/did-method-key, test-vectors/secp256k1.json.
+        let secret = hex::decode("9085d2bef69286a6cbb51623c8fa258629945cd55ca705cc4e66700396894e0c").unwrap();
+        let did = Key::from_secret(&secret).unwrap().did();
+        assert_eq!(did.as_str(), "did:key:zQ3shokFTS3brHcDQrn82RUDfCZESWL1ZdCEJwekUDPQiYBme");
+    }
+
+    #[test]
+    fn lotus_format_round_trips() {
+        // `echo -n '{"Type":"secp256k1","PrivateKey":"<base64 of SECRET>"}' | xxd -p`
+        let json = r#"{"Type":"secp256k1","PrivateKey":"8VcW07ADswS4BV2cxi5rnIadVsyTDDhY1NfDH19T8Uo="}"#;
+        assert_eq!(key().to_lotus(), hex::encode(json));
+        for text in [hex::encode(json), hex::encode(json) + "\n", json.to_owned()] {
+            assert_eq!(Key::from_lotus(&text).unwrap().address(), key().address());
+        }
+    }
+
+    #[test]
+    fn other_keys_are_refused_without_being_shown() {
+        let bls = r#"{"Type":"bls","PrivateKey":"8VcW07ADswS4BV2cxi5rnIadVsyTDDhY1NfDH19T8Uo="}"#;
+        let error = Key::from_lotus(&hex::encode(bls)).unwrap_err().to_string();
+        assert!(error.contains("got bls"), "{error}");
+        let short = r#"{"Type":"secp256k1","PrivateKey":"8VcW"}"#;
+        for bad in ["", "hello", SECRET, r#"{"Type":1}"#, short] {
+            let error = Key::from_lotus(bad).unwrap_err().to_string();
+            assert!(error.starts_with("expected"), "{error}");
+            assert!(!error.contains("8VcW") && !error.contains(SECRET), "{error}");
+        }
+        assert!(!format!("{:?}", key()).contains("f15716"));
+        assert!(Key::from_secret(&[0; 32]).is_err() && Key::from_secret(&[1; 31]).is_err());
+    }
+
+    #[test]
+    fn a_signature_recovers_to_the_signer() {
+        let mut message = Message::new(key().address(), Address::new_id(1000), 2, vec![1, 2, 3]);
+        message.nonce = 7;
+        message.gas_limit = 1_000_000;
+        message.gas_fee_cap = TokenAmount::from_atto(100);
+        let signed = sign_message(&key(), message.clone()).unwrap();
+        let bytes = signed.signature.data;
+        assert_eq!(bytes.len(), SIGNATURE_BYTES);
+
+        let cid = message.cid().unwrap();
+        // CIDv1, dag-cbor, blake2b-256.
+        assert_eq!(&cid.to_bytes()[..6], [0x01, 0x71, 0xa0, 0xe4, 0x02, 0x20]);
+        let digest = blake2b_simd::Params::new().hash_length(32).hash(&cid.to_bytes());
+        let signature = Ecdsa::from_slice(&bytes[..64]).unwrap();
+        let recovery = RecoveryId::from_byte(bytes[64]).unwrap();
+        let public = VerifyingKey::recover_from_prehash(digest.as_bytes(), &signature, recovery).unwrap();
+        assert_eq!(&public, key().0.verifying_key());
+        assert!(signature.normalize_s().is_none(), "s is in the lower half");
+    }
+
+    #[test]
+    fn generated_keys_differ() {
+        assert_ne!(Key::generate().unwrap().address(), Key::generate().unwrap().address());
     }
 }

@@ -201,3 +201,78 @@ fn check_mode(path: &Path) -> Result<(), ClientError> {
 fn check_mode(_: &Path) -> Result<(), ClientError> {
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wallet() -> (tempfile::TempDir, Wallet) {
+        let dir = tempfile::tempdir().unwrap();
+        let wallet = Wallet::open(dir.path().join("home"));
+        (dir, wallet)
+    }
+
+    #[test]
+    fn keys_come_back_and_the_first_is_the_default() {
+        let (_dir, wallet) = wallet();
+        assert_eq!(wallet.list().unwrap(), []);
+        assert_eq!(wallet.default().unwrap(), None);
+        let first = wallet.generate().unwrap();
+        let second = wallet.generate().unwrap();
+        let mut both = vec![format_address(&first), format_address(&second)];
+        both.sort();
+        assert_eq!(wallet.list().unwrap().iter().map(format_address).collect::<Vec<_>>(), both);
+        assert_eq!(wallet.default().unwrap(), Some(first));
+        wallet.set_default(&second).unwrap();
+        assert_eq!(wallet.default().unwrap(), Some(second));
+        assert_eq!(wallet.key(&second).unwrap().address(), second);
+    }
+
+    #[test]
+    fn an_exported_key_is_imported_by_another_wallet() {
+        let ((_a, from), (_b, to)) = (wallet(), wallet());
+        let address = from.generate().unwrap();
+        assert_eq!(to.import(&from.export(&address).unwrap()).unwrap(), address);
+        // Again is no error.
+        assert_eq!(to.import(&from.export(&address).unwrap()).unwrap(), address);
+        assert_eq!(to.list().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn keys_of_dids_are_kept_apart() {
+        let (_dir, wallet) = wallet();
+        let key = Key::generate().unwrap();
+        let did = wallet.store_did(&key).unwrap();
+        assert_eq!(wallet.dids().unwrap(), [did.clone()]);
+        assert_eq!(wallet.did_key(&did).unwrap().unwrap().address(), key.address());
+        assert!(wallet.did_key(&"did:web:example.com".parse().unwrap()).unwrap().is_none());
+        assert!(wallet.list().unwrap().is_empty());
+    }
+
+    #[test]
+    fn absent_and_foreign_addresses_say_so() {
+        let (_dir, wallet) = wallet();
+        let absent = wallet.key(&Key::generate().unwrap().address()).unwrap_err();
+        assert!(absent.to_string().contains("the wallet has no key for t1"), "{absent}");
+        let foreign = wallet.key(&Address::new_id(100)).unwrap_err();
+        assert!(foreign.to_string().contains("f1 addresses only"), "{foreign}");
+        assert!(wallet.set_default(&Address::new_id(100)).is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_the_owner_can_read_keys() {
+        use std::os::unix::fs::PermissionsExt;
+        let (_dir, wallet) = wallet();
+        let address = wallet.generate().unwrap();
+        let path = wallet.key_path(&address);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(mode(&wallet.dir), 0o700);
+        assert_eq!(mode(path.parent().unwrap()), 0o700);
+
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let error = wallet.key(&address).unwrap_err();
+        assert!(error.to_string().contains("mode 644"), "{error}");
+    }
+}

@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn each_kind_of_hash() {
         let data = b"data";
-        for code in [0x11, 0x12, 0x13, 0x14, 0x16, 0x1b, 0x1e, 0x1053, 0xb220, 0xb240, 0xb260] {
+        for code in [0x12, 0x13, 0x14, 0x16, 0x1b, 0x1e, 0x1053, 0xb220, 0xb240, 0xb260] {
             let hash = Code::try_from(code).unwrap();
             let cid = Cid::new_v1(0x55, hash.digest(data));
             assert_eq!(check_hash(&cid, data), Hashed::Same, "{}", hash_name(code));
@@ -87,7 +87,9 @@ mod tests {
         }
         assert_eq!(check_hash(&cid(0, data), data), Hashed::Same);
         assert_eq!(check_hash(&cid(0, b"date"), data), Hashed::Different);
+        // MD5 and SHA-1 are broken: nothing that they vouch for is verified.
         assert_eq!(check_hash(&cid(0xd5, &[0; 16]), data), Hashed::Unknown);
+        assert_eq!(check_hash(&cid(0x11, &[0; 20]), data), Hashed::Unknown);
         let blake2b_160 = blake2b_simd::Params::new().hash_length(20).hash(data);
         assert_eq!(check_hash(&cid(0xb214, blake2b_160.as_bytes()), data), Hashed::Same);
     }

@@ -80,7 +80,94 @@ pub enum Command {
     Run(cmd::run::Run),
     Receipt(cmd::receipt::Receipt),
     Bucket(cmd::bucket::Bucket),
+    Queue(cmd::queue::Queue),
     Status(cmd::status::Status),
     #[command(subcommand)]
     Car(cmd::car::Car),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    const BUCKET: &str = "did:key:zQ3shokFTS3brHcDQrn82RUDfCZESWL1ZdCEJwekUDPQiYBme";
+
+    #[test]
+    fn the_table_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_of_a_new_user_parses() {
+        let car = bucket_core::cid::CarId([0; 32]).to_string();
+        let lines: &[&[&str]] = &[
+            &["wallet", "new", "--json"],
+            &["wallet", "import"],
+            &["deploy", "--node", "/ip4/127.0.0.1/tcp/1234/http"],
+            &["create", "--mode", "mutex", "--controller", "t01000", "--controller", "f01001"],
+            &["invoke", BUCKET, "/kv/put", r#"{"key": 1}"#, "--file", "value=a=b.png", "--nonce", "00ff", "--wait"],
+            &["invoke", BUCKET, "/echo"],
+            &["schedule", BUCKET, "--car", "task.car", "--force"],
+            &["run", BUCKET, "--max", "3"],
+            &["receipt", BUCKET, &car, "--wait", "--out", "f.car"],
+            &["--quiet", "queue", BUCKET],
+            &["car", "pack", "--root", "a.json", "--block", "b", "--block", "c", "-o", "out.car"],
+            &["car", "verify", "any.car", "--json"],
+        ];
+        for line in lines {
+            let args = std::iter::once(&"bucket").chain(*line);
+            Args::try_parse_from(args).unwrap_or_else(|error| panic!("{line:?}: {error}"));
+        }
+    }
+
+    fn refused(line: &[&str], expected: Expect) {
+        let error = Args::try_parse_from(std::iter::once(&"bucket").chain(line)).unwrap_err().to_string();
+        let first: Vec<_> = error.lines().take_while(|line| !line.is_empty()).collect();
+        expected.assert_eq(&first.join("\n"));
+    }
+
+    #[test]
+    fn mistakes_are_told_with_what_was_expected() {
+        refused(
+            &["create", "--mode", "both"],
+            expect!["error: invalid value 'both' for '--mode <MODE>': expected atomic or mutex, got “both”"],
+        );
+        refused(
+            &["run", "did:key"],
+            expect![
+                "error: invalid value 'did:key' for '<BUCKET>': expected a DID like did:key:z6Mk… of at most 256 bytes, got “did:key”"
+            ],
+        );
+        refused(
+            &["run", BUCKET, "--actor", "x01"],
+            expect![[
+                r#"error: invalid value 'x01' for '--actor <ACTOR>': expected an address such as t01234 or f410f…, got "x01": Unknown address network"#
+            ]],
+        );
+        refused(
+            &["invoke", BUCKET, "/echo", "--nonce", "xyz"],
+            expect!["error: invalid value 'xyz' for '--nonce <HEX>': expected hex, like 00ff: Odd number of digits"],
+        );
+        refused(
+            &["invoke", BUCKET, "/echo", "--file", "photo.png"],
+            expect![
+                "error: invalid value 'photo.png' for '--file <NAME=PATH>': expected NAME=PATH, like value=photo.png"
+            ],
+        );
+        refused(
+            &["invoke", BUCKET],
+            expect![[r#"
+            error: the following required arguments were not provided:
+              <CMD>"#]],
+        );
+        refused(
+            &["receipt", BUCKET, "bafkqaaa"],
+            expect![
+                "error: invalid value 'bafkqaaa' for '<CAR>': expected the CID of a CAR (v1, codec 0x202, sha2-256, like bag…), got bafkqaaa"
+            ],
+        );
+    }
 }

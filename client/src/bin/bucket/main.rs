@@ -41,6 +41,7 @@ async fn run(command: Command, cx: &Context) -> Result<Answer, bucket_client::Cl
         Command::Invoke(command) => command.run(cx).await,
         Command::Receipt(command) => command.run(cx).await,
         Command::Bucket(command) => command.run(cx).await,
+        Command::Queue(command) => command.run(cx).await,
         Command::Status(command) => command.run(cx).await,
         Command::Car(command) => command.run(),
     }

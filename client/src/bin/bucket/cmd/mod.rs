@@ -5,6 +5,7 @@ pub mod car;
 pub mod create;
 pub mod deploy;
 pub mod invoke;
+pub mod queue;
 pub mod receipt;
 pub mod run;
 pub mod schedule;

@@ -5,7 +5,7 @@ use bucket_rpc::Client;
 use bucket_rpc::json::{TipsetKey, format_address};
 use bucket_rpc::methods::{ChainHead, StateGetActor, StateNetworkName, WalletBalance};
 use fvm_shared::address::Address;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::output::Answer;
@@ -68,9 +68,16 @@ async fn wallet(cx: &Context, rpc: &Client) -> Result<(String, bool), ClientErro
 }
 
 async fn indexer(gateway: &Gateway) -> (String, bool) {
-    match gateway.get("health", "application/json").await {
-        Ok((status, _)) if status.is_success() => ("healthy".into(), true),
-        Ok((status, _)) => (format!("HTTP status {status}"), false),
-        Err(_) => ("does not answer".into(), false),
+    let ready = match gateway.get("readyz", "application/json").await {
+        Ok((_, body)) => serde_json::from_slice::<Value>(&body).unwrap_or_default(),
+        Err(_) => return ("does not answer".into(), false),
+    };
+    match (&ready["ready"], &ready["reasons"]) {
+        (Value::Bool(true), _) => ("ready".into(), true),
+        (Value::Bool(false), Value::Array(reasons)) => {
+            let reasons: Vec<_> = reasons.iter().map(|reason| reason.as_str().unwrap_or("?")).collect();
+            (format!("not ready: {}", reasons.join("; ")), false)
+        }
+        _ => ("answers, and is no indexer".into(), false),
     }
 }
