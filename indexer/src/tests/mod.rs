@@ -1,1 +1,8 @@
-//! Tests.
+//! Tests of the parts together: a real database file, real CARs, the real machine. Only the node is made up, and only where
+//! the watcher is tested.
+
+mod fake;
+mod http;
+mod rig;
+mod store;
+mod watch;

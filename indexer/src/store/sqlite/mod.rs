@@ -2,6 +2,8 @@
 
 mod commit;
 mod read;
+#[cfg(test)]
+pub(crate) use read::rows_sql;
 mod state;
 
 use std::path::Path;

@@ -135,7 +135,7 @@ macro_rules! select_rows {
     };
 }
 
-fn rows_sql(range: &Range) -> &'static str {
+pub(crate) fn rows_sql(range: &Range) -> &'static str {
     // `$3` is named in all four, so that they take the same arguments.
     match (range.to.is_some(), range.reverse) {
         (true, false) => select_rows!(" AND key < $3", "ASC", "<="),
