@@ -14,7 +14,7 @@ pub const NETWORK_VERSION: u32 = 28;
 /// The EIP-155 id that Filecoin's local networks commonly take.
 pub const CHAIN_ID: u64 = 31_415_926;
 
-/// Settings of a devnet. `Config::default()` is a devnet in memory that mines at once and serves no HTTP.
+/// Settings of a devnet. `Config::default()` is a devnet in memory that mines at once.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// As `Filecoin.StateNetworkName` gives it.
@@ -46,7 +46,7 @@ pub struct Config {
     /// How many epochs behind the head count as final. The real networks' worst case is 900.
     pub finality: ChainEpoch,
     /// Where JSON-RPC is served. Port 0 takes a free one.
-    pub listen: Option<SocketAddr>,
+    pub listen: SocketAddr,
 }
 
 /// Code that genesis installs.
@@ -74,7 +74,7 @@ impl Default for Config {
             state_dir: None,
             mining: Mining::Instant,
             finality: 900,
-            listen: None,
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         }
     }
 }

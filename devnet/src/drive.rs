@@ -22,14 +22,13 @@ use cid::Cid;
 use fvm::executor::{ApplyKind, ApplyRet};
 use fvm_ipld_encoding::{RawBytes, tuple::*};
 use fvm_shared::{METHOD_SEND, address::Address, econ::TokenAmount, event::StampedEvent, receipt::Receipt};
-use num_traits::Zero;
 
 use crate::{
     account::Account,
     block::Block,
     chain::{Chain, Produced},
     executor::{Call, Env},
-    fees::BLOCK_GAS_LIMIT,
+    fees::{BLOCK_GAS_LIMIT, BLOCK_GAS_TARGET},
     state::State,
     trace::{self, GasBreakdown},
 };
@@ -120,16 +119,22 @@ impl Chain {
 
     /// Signs a message with the sender's next nonce and gives it a tipset of its own.
     ///
-    /// Gas that is zero is filled in: as much as a block has, at a price that any base fee allows.
-    pub fn send(&mut self, sender: &Account, mut message: Message) -> Result<Executed> {
+    /// Gas that is zero is filled in: half of what a block has, which keeps the base fee where it is, at that base fee.
+    pub fn send(&mut self, sender: &Account, message: Message) -> Result<Executed> {
+        let signed = self.prepare(sender, message)?;
+        self.execute(signed)
+    }
+
+    /// What [`Chain::send`] would give a tipset to.
+    pub fn prepare(&self, sender: &Account, mut message: Message) -> Result<SignedMessage> {
         message.nonce = self.state()?.actor(&sender.address())?.1.sequence;
         if message.gas_limit == 0 {
-            message.gas_limit = BLOCK_GAS_LIMIT;
+            message.gas_limit = BLOCK_GAS_TARGET;
         }
         if message.gas_fee_cap.is_zero() {
             message.gas_fee_cap = self.head().outcome.base_fee.clone();
         }
-        self.execute(sender.sign(message)?)
+        sender.sign(message)
     }
 
     /// Gives a message a tipset of its own. The message pool's rules, signatures among them, are not checked.
@@ -162,7 +167,10 @@ impl Chain {
     /// Installs a wasm module and gives its code CID.
     pub fn install(&mut self, sender: &Account, wasm: &[u8]) -> Result<Cid> {
         let params = install_code_params(wasm)?;
-        let executed = self.send(sender, Message::new(sender.address(), INIT, INSTALL_CODE, params))?.success()?;
+        // A large module needs more than half of a block.
+        let message =
+            Message { gas_limit: BLOCK_GAS_LIMIT, ..Message::new(sender.address(), INIT, INSTALL_CODE, params) };
+        let executed = self.send(sender, message)?.success()?;
         let installed: InstallCodeReturn = fvm_ipld_encoding::from_slice(executed.receipt.return_data.bytes())?;
         Ok(installed.code_cid)
     }

@@ -25,7 +25,7 @@ use fvm_ipld_hamt::Hamt;
 use fvm_shared::{
     ActorID, EMPTY_ARR_CID, HAMT_BIT_WIDTH, IPLD_RAW, address::Address, econ::TokenAmount, state::StateTreeVersion,
 };
-use multihash_codetable::Code;
+use multihash_codetable::{Code, MultihashDigest};
 use num_traits::Zero;
 
 use crate::{
@@ -135,6 +135,11 @@ fn tagged(wasm: &[u8], name: &str) -> Vec<u8> {
     wasm.extend([0, size + 1, size]);
     wasm.extend(name.as_bytes());
     wasm
+}
+
+/// The name of code on a chain.
+pub fn code_cid(wasm: &[u8]) -> Cid {
+    Cid::new_v1(IPLD_RAW, Code::Blake2b256.digest(wasm))
 }
 
 fn put_code(store: &Store, wasm: &[u8]) -> Result<Cid> {
