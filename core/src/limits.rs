@@ -35,7 +35,7 @@ pub const RUN_MAX: u64 = 1000;
 pub const FORKS_MAX: usize = 16;
 
 /// Continuations of continuations. A chain that needs more returns to its user.
-pub const FORK_DEPTH_MAX: u64 = 32;
+pub const FORK_DEPTH_MAX: u64 = 16;
 
 /// A failure's message in a receipt: it may quote input.
 pub const FAILURE_BYTES_MAX: usize = 512;

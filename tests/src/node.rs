@@ -4,7 +4,7 @@
 //! and the new state root must be the chain's. So each scenario that runs here is a differential test as well.
 
 use bucket_actor_wasm::WASM;
-use bucket_core::abi::{self, *};
+use bucket_core::abi::*;
 use bucket_core::bucket::{Bucket, Mode};
 use bucket_core::cid::{CarId, Cid, NativeHasher};
 use bucket_core::dag_cbor::Ipld;
@@ -99,7 +99,7 @@ impl NodeWorld {
 
     /// Calls a method that changes nothing.
     pub fn query<T: DeserializeOwned>(&self, method: u64, params: &impl Serialize) -> Result<T, Refused> {
-        let params = abi::encode(params).to_vec();
+        let params = encode(params).to_vec();
         let message = ChainMessage::new(self.alice.address(), self.actor, method, params);
         let result = self.chain.call(message).expect("the chain answers");
         let code = result.msg_receipt.exit_code.value();
@@ -107,7 +107,7 @@ impl NodeWorld {
             let message = result.failure_info.map(|info| info.to_string()).unwrap_or_default();
             return Err(Refused::Abort { code, message });
         }
-        Ok(abi::decode("query", result.msg_receipt.return_data.bytes()).expect("a return value"))
+        Ok(decode("query", result.msg_receipt.return_data.bytes()).expect("a return value"))
     }
 
     fn sender(&self, user: User) -> Address {

@@ -1,0 +1,41 @@
+//! All integration tests, in one binary. Each scenario runs in every world.
+
+mod scenario;
+
+use bucket_tests::World;
+use bucket_tests::memory::MemoryWorld;
+use bucket_tests::node::NodeWorld;
+
+/// Runs a scenario, then looks for violated invariants.
+fn play(mut world: impl World, scenario: fn(&mut dyn World)) {
+    scenario(&mut world);
+    let (root, violations) = world.check();
+    assert!(violations.is_empty(), "{}, state {root}: {violations:#?}", world.name());
+}
+
+macro_rules! scenarios {
+    ($($module:ident: $($name:ident)*;)*) => {
+        mod memory {
+            $($(#[test] fn $name() { crate::play(crate::MemoryWorld::default(), crate::scenario::$module::$name) })*)*
+        }
+        mod node {
+            $($(#[test] fn $name() { crate::play(crate::NodeWorld::default(), crate::scenario::$module::$name) })*)*
+        }
+    };
+}
+
+scenarios! {
+    queue: cars_run_in_the_order_of_their_scheduling run_stops_at_max anybody_may_run scheduling_twice_is_once
+        a_car_invoked_meanwhile_falls_out_of_the_queue;
+    modes: atomic_runs_each_task_alone mutex_hands_all_pending_tasks_over_at_once
+        a_failing_task_leaves_the_others_receipts_alone the_mode_is_fixed_at_creation;
+    receipts: invoke_leaves_the_queue_alone a_car_runs_once force_runs_again_and_links_back
+        receipts_are_done_pending_or_not_found a_failure_changes_nothing_but_receipts known_bytes;
+    kv: rows_follow_charwise_order a_batch_is_all_or_nothing keys_for_receipts_are_refused wrong_arguments_are_failures
+        values_may_link_into_the_car;
+    forks: continuations_run_behind_their_cause a_continuation_that_ran_is_not_run_again chains_end_at_a_depth
+        foreign_and_too_many_continuations_are_failures an_unknown_command_in_a_continuation_is_a_failure
+        linked_blocks_travel_with_a_continuation;
+    limits: bad_cars_are_refused_each_in_its_own_words bad_messages_are_refused_each_in_its_own_words
+        controllers_are_resolved_and_bounded;
+}
