@@ -219,6 +219,7 @@ impl Chain {
         let balance = self.rpc.call::<WalletBalance>((message.from.into(),)).await?.into_inner();
         let needed = fee(message) + &message.value;
         if balance < needed {
+            let (balance, needed) = (Box::new(balance), Box::new(needed));
             return Err(ClientError::Funds { address: message.from, balance, needed });
         }
         Ok(())

@@ -40,9 +40,9 @@ pub enum ClientError {
         /// The sender.
         address: Address,
         /// What it has.
-        balance: TokenAmount,
+        balance: Box<TokenAmount>,
         /// What the message may cost.
-        needed: TokenAmount,
+        needed: Box<TokenAmount>,
     },
     /// The chain has never seen the sender.
     #[error("{} is not on the chain yet", format_address(.0))]

@@ -45,9 +45,11 @@ impl fmt::Display for Step {
     }
 }
 
+type Listener = dyn Fn(&Step) + Send + Sync;
+
 /// Hears of every step.
 #[derive(Clone, Default)]
-pub struct Progress(Option<Arc<dyn Fn(&Step) + Send + Sync>>);
+pub struct Progress(Option<Arc<Listener>>);
 
 impl Progress {
     /// Calls `f` with every step.

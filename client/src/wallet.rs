@@ -243,7 +243,7 @@ mod tests {
         let (_dir, wallet) = wallet();
         let key = Key::generate().unwrap();
         let did = wallet.store_did(&key).unwrap();
-        assert_eq!(wallet.dids().unwrap(), [did.clone()]);
+        assert_eq!(wallet.dids().unwrap(), std::slice::from_ref(&did));
         assert_eq!(wallet.did_key(&did).unwrap().unwrap().address(), key.address());
         assert!(wallet.did_key(&"did:web:example.com".parse().unwrap()).unwrap().is_none());
         assert!(wallet.list().unwrap().is_empty());

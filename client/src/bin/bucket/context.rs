@@ -79,7 +79,7 @@ impl Context {
         let Globals { quiet, confidence, timeout, .. } = self.globals;
         let chain =
             Chain::new(self.node().await?).with_confidence(confidence).with_timeout(Duration::from_secs(timeout));
-        Ok(if quiet { chain } else { chain.with_progress(Progress::new(|step| progress_line(step))) })
+        Ok(if quiet { chain } else { chain.with_progress(Progress::new(progress_line)) })
     }
 
     /// The node, with the key that signs.
