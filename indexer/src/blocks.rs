@@ -52,6 +52,9 @@ impl Blockstore for Blocks {
     }
 }
 
+/// Blocks to be stored.
+pub type NewBlocks = Vec<(Cid, Vec<u8>)>;
+
 /// New blocks over stored ones. Nothing is written below.
 pub struct Overlay<S> {
     below: S,
@@ -71,7 +74,7 @@ impl<S: Blockstore> Overlay<S> {
     }
 
     /// The new blocks that are reachable from `root`; what came and went in between is left out.
-    pub fn reachable(&self, root: &Cid) -> Result<Vec<(Cid, Vec<u8>)>> {
+    pub fn reachable(&self, root: &Cid) -> Result<NewBlocks> {
         let mut new = self.new.borrow().clone();
         let mut found = Vec::new();
         let mut wanted = vec![*root];

@@ -23,7 +23,7 @@ use fvm_shared::ActorID;
 use fvm_shared::address::Address;
 use fvm_shared::clock::ChainEpoch;
 
-use crate::blocks::Overlay;
+use crate::blocks::{NewBlocks, Overlay};
 use crate::store::{CarMap, Executed, Halt};
 
 /// A message to the actor that the chain executed with exit code 0.
@@ -49,7 +49,7 @@ pub struct Replayed {
     /// The new state.
     pub state: Cid,
     /// Its new blocks.
-    pub blocks: Vec<(Cid, Vec<u8>)>,
+    pub blocks: NewBlocks,
     /// Buckets that were created.
     pub created: Vec<BucketId>,
     /// Tasks that ran.
@@ -63,7 +63,7 @@ pub struct Replayed {
 }
 
 /// The state of an actor without buckets, with its blocks.
-pub fn empty_state() -> Result<(Cid, Vec<(Cid, Vec<u8>)>)> {
+pub fn empty_state() -> Result<(Cid, NewBlocks)> {
     let overlay = Overlay::new(MemoryBlockstore::new());
     let root = actor::create::<_, NativeHasher>(&overlay)?;
     Ok((root, overlay.reachable(&root)?))

@@ -302,11 +302,12 @@ async fn a_bucket_that_differs_is_halted_and_the_others_go_on() {
     assert!(verdict(&watch).await.problems.iter().any(|problem| problem.contains("did:example:x is halted")));
 
     // A reorganisation takes the halt back with its tipset.
-    let mut locked = chain.lock().unwrap();
-    locked.rewind(4);
-    locked.mine(0, [put("x", s("c"), s("1"))]);
-    (0..4).for_each(|_| drop(locked.mine(0, NOTHING)));
-    drop(locked);
+    {
+        let mut chain = chain.lock().unwrap();
+        chain.rewind(4);
+        chain.mine(0, [put("x", s("c"), s("1"))]);
+        (0..4).for_each(|_| drop(chain.mine(0, NOTHING)));
+    }
     catch_up(&watch).await;
     assert_eq!(watch.follow.store.halts().await.unwrap(), []);
     assert_equal(&watch, 1).await;
