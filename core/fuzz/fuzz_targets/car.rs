@@ -37,8 +37,11 @@ fn machine<H: Hasher>(bytes: &[u8]) {
                 let value = dag_cbor::decode(data).expect("an accepted block");
                 assert_eq!(dag_cbor::encode(&value), data, "one value, one encoding");
                 // `write` makes a raw block of bytes; as DAG-CBOR they can only be written encoded.
-                let bytes = matches!(value, Ipld::Bytes(_));
-                assert_eq!(if bytes { transaction.write_block(DAG_CBOR, data) } else { transaction.write(&value) }, cid);
+                let written = match value {
+                    Ipld::Bytes(_) => transaction.write_block(DAG_CBOR, data),
+                    value => transaction.write(&value),
+                };
+                assert_eq!(written, cid);
             }
             RAW => assert_eq!(transaction.write(&Ipld::Bytes(data.to_vec())), cid),
             codec => panic!("accepted a block of codec {codec}"),
