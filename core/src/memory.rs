@@ -65,6 +65,8 @@ pub struct MemoryHost<S> {
     pub caller: ActorID,
     /// The epoch.
     pub epoch: ChainEpoch,
+    /// Addresses that are no ids, and the actors that the chain knows by them.
+    pub addresses: Vec<(Address, ActorID)>,
 }
 
 impl<S: Blockstore> Host for MemoryHost<S> {
@@ -92,7 +94,10 @@ impl<S: Blockstore> Host for MemoryHost<S> {
     }
 
     fn resolve(&self, address: &Address) -> Option<ActorID> {
-        if let Payload::ID(id) = address.payload() { Some(*id) } else { None }
+        if let Payload::ID(id) = address.payload() {
+            return Some(*id);
+        }
+        self.addresses.iter().find(|(known, _)| known == address).map(|(_, id)| *id)
     }
 }
 
@@ -129,9 +134,9 @@ impl Memory {
     pub fn apply(&mut self, caller: ActorID, message: Message) -> Result<Applied, Abort> {
         let applied = if self.strict {
             let store = Reachable::new(&self.store, self.root);
-            execute::apply(&MemoryHost { store, caller, epoch: self.epoch }, &self.protocols, &self.root, message)?
+            execute::apply(&self.host(store, caller), &self.protocols, &self.root, message)?
         } else {
-            execute::apply(&self.host(caller), &self.protocols, &self.root, message)?
+            execute::apply(&self.host(&self.store, caller), &self.protocols, &self.root, message)?
         };
         self.root = applied.state;
         Ok(applied)
@@ -139,15 +144,15 @@ impl Memory {
 
     /// Answers `Receipt`.
     pub fn receipt(&self, params: &ReceiptParams) -> Result<ReceiptReturn, Abort> {
-        execute::receipt(&self.host(0), &self.root, params)
+        execute::receipt(&self.host(&self.store, 0), &self.root, params)
     }
 
     /// Answers `Bucket`.
     pub fn bucket(&self, id: &BucketId) -> Result<Bucket, Abort> {
-        execute::bucket(&self.host(0), &self.root, id)
+        execute::bucket(&self.host(&self.store, 0), &self.root, id)
     }
 
-    fn host(&self, caller: ActorID) -> MemoryHost<&MemoryBlockstore> {
-        MemoryHost { store: &self.store, caller, epoch: self.epoch }
+    fn host<S>(&self, store: S, caller: ActorID) -> MemoryHost<S> {
+        MemoryHost { store, caller, epoch: self.epoch, addresses: vec![] }
     }
 }

@@ -1,5 +1,6 @@
 //! All integration tests, in one binary. Each scenario runs in every world.
 
+mod differential;
 mod scenario;
 
 use bucket_tests::World;

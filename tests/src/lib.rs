@@ -11,6 +11,7 @@ use bucket_core::cid::CarId;
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
 use bucket_core::receipt::Receipt;
+use fvm_shared::address::Address;
 
 /// Who sends a message. Alice creates the buckets and controls them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +54,19 @@ impl Refused {
 pub trait World {
     /// For messages of tests.
     fn name(&self) -> &'static str;
+    /// An address of the user's.
+    fn address(&self, user: User) -> Address;
+    /// `Create`, as Alice.
+    fn create_with(
+        &mut self,
+        bucket: &BucketId,
+        mode: Mode,
+        controllers: Vec<Address>,
+    ) -> Result<CreateReturn, Refused>;
     /// `Create`, as Alice, who is the only controller.
-    fn create(&mut self, bucket: &BucketId, mode: Mode) -> Result<CreateReturn, Refused>;
+    fn create(&mut self, bucket: &BucketId, mode: Mode) -> Result<CreateReturn, Refused> {
+        self.create_with(bucket, mode, vec![])
+    }
     /// `Schedule`.
     fn schedule(&mut self, user: User, bucket: &BucketId, car: &[u8], force: bool) -> Result<ScheduleReturn, Refused>;
     /// `Run`.

@@ -15,6 +15,7 @@ use bucket_core::receipt::Receipt;
 use bucket_protocols::TABLE;
 use bucket_protocols::kv::charwise;
 use fvm_ipld_blockstore::Blockstore;
+use fvm_shared::address::Address;
 
 use crate::cars::id;
 use crate::{Refused, User, World};
@@ -23,6 +24,8 @@ use crate::{Refused, User, World};
 pub struct MemoryWorld {
     /// The actor.
     pub memory: Memory,
+    /// Actor ids of Alice and Bob.
+    pub ids: [u64; 2],
     index: Index,
 }
 
@@ -77,7 +80,7 @@ pub fn queue<S: Blockstore>(store: &S, bucket: &Bucket) -> Vec<CarId> {
 
 impl Default for MemoryWorld {
     fn default() -> Self {
-        Self { memory: Memory::new(TABLE), index: Index::default() }
+        Self { memory: Memory::new(TABLE), ids: [100, 101], index: Index::default() }
     }
 }
 
@@ -87,18 +90,15 @@ impl From<Abort> for Refused {
     }
 }
 
-/// Actor ids as genesis gives them to its first accounts: not important, but different.
-fn actor_id(user: User) -> u64 {
-    match user {
-        User::Alice => 100,
-        User::Bob => 101,
-    }
-}
-
 impl MemoryWorld {
-    fn apply(&mut self, user: User, message: Message) -> Result<Returned, Refused> {
+    fn actor_id(&self, user: User) -> u64 {
+        self.ids[user as usize]
+    }
+
+    /// Applies a message.
+    pub fn apply(&mut self, user: User, message: Message) -> Result<Returned, Refused> {
         let before = self.memory.root;
-        let applied = self.memory.apply(actor_id(user), message);
+        let applied = self.memory.apply(self.actor_id(user), message);
         self.memory.epoch += 1;
         match applied {
             Ok(applied) => {
@@ -130,8 +130,17 @@ impl World for MemoryWorld {
         "memory"
     }
 
-    fn create(&mut self, bucket: &BucketId, mode: Mode) -> Result<CreateReturn, Refused> {
-        let params = CreateParams { bucket: bucket.clone(), controllers: vec![], mode };
+    fn address(&self, user: User) -> Address {
+        Address::new_id(self.actor_id(user))
+    }
+
+    fn create_with(
+        &mut self,
+        bucket: &BucketId,
+        mode: Mode,
+        controllers: Vec<Address>,
+    ) -> Result<CreateReturn, Refused> {
+        let params = CreateParams { bucket: bucket.clone(), controllers, mode };
         returned!(Create, self.apply(User::Alice, Message::Create(params)))
     }
 

@@ -57,10 +57,7 @@ impl NodeWorld {
 
     /// Sends a message as it is and answers all that the chain says of it.
     pub fn send(&mut self, user: User, method: u64, params: RawBytes) -> Result<Executed, Refused> {
-        let sender = match user {
-            User::Alice => self.alice.clone(),
-            User::Bob => self.bob.clone(),
-        };
+        let sender = self.account(user).clone();
         let message = ChainMessage::new(sender.address(), self.actor, method, params.to_vec());
         if params.len() > MESSAGE_BYTES_MAX {
             return Err(Refused::Unsent(format!("a message of more than {MESSAGE_BYTES_MAX} bytes")));
@@ -74,9 +71,9 @@ impl NodeWorld {
         let before = self.root();
         let executed = self.send(user, method, params)?;
         let after = self.root();
-        let caller = self.chain.state().expect("a state tree").actor(&self.sender(user)).expect("the sender").0;
         let store = Reachable::new(self.chain.store(), before);
-        let host = MemoryHost { store, caller, epoch: executed.block.height() };
+        let addresses = [User::Alice, User::Bob].map(|user| (self.address(user), self.actor_id(user))).into();
+        let host = MemoryHost { store, caller: self.actor_id(user), epoch: executed.block.height(), addresses };
         let native = execute::apply(&host, &TABLE, &before, message);
         let code = executed.receipt.exit_code.value();
         match native {
@@ -110,10 +107,16 @@ impl NodeWorld {
         Ok(decode("query", result.msg_receipt.return_data.bytes()).expect("a return value"))
     }
 
-    fn sender(&self, user: User) -> Address {
+    /// The user's actor id.
+    pub fn actor_id(&self, user: User) -> u64 {
+        let state = self.chain.state().expect("a state tree");
+        state.actor(&self.account(user).address()).expect("the sender").0
+    }
+
+    fn account(&self, user: User) -> &Account {
         match user {
-            User::Alice => self.alice.address(),
-            User::Bob => self.bob.address(),
+            User::Alice => &self.alice,
+            User::Bob => &self.bob,
         }
     }
 
@@ -127,8 +130,17 @@ impl World for NodeWorld {
         "node"
     }
 
-    fn create(&mut self, bucket: &BucketId, mode: Mode) -> Result<CreateReturn, Refused> {
-        let params = CreateParams { bucket: bucket.clone(), controllers: vec![], mode };
+    fn address(&self, user: User) -> Address {
+        self.account(user).address()
+    }
+
+    fn create_with(
+        &mut self,
+        bucket: &BucketId,
+        mode: Mode,
+        controllers: Vec<Address>,
+    ) -> Result<CreateReturn, Refused> {
+        let params = CreateParams { bucket: bucket.clone(), controllers, mode };
         returned!(Create, self.apply(User::Alice, Message::Create(params)))
     }
 

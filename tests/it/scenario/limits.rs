@@ -2,9 +2,10 @@ use bucket_core::bucket::Mode;
 use bucket_core::cid::{DAG_CBOR, NativeHasher, block_cid};
 use bucket_core::dag_cbor::{Ipld, encode};
 use bucket_core::did::BucketId;
-use bucket_core::limits::{CAR_BYTES_MAX, MESSAGE_BYTES_MAX};
+use bucket_core::limits::{CAR_BYTES_MAX, CONTROLLERS_MAX, MESSAGE_BYTES_MAX};
 use bucket_tests::cars::{Tx, car, did, map, put, task, text};
 use bucket_tests::{Refused, User, World};
+use fvm_shared::address::Address;
 
 use super::{bucket, int, invoke, schedule};
 
@@ -133,8 +134,25 @@ pub fn some_id() -> bucket_core::cid::CarId {
 }
 
 pub fn controllers_are_resolved_and_bounded(world: &mut dyn World) {
-    let b = did("Control");
-    let created = world.create(&b, Mode::Atomic).unwrap();
-    let record = world.bucket(&b).unwrap();
+    let alone = did("Alone");
+    let created = world.create(&alone, Mode::Atomic).unwrap();
+    let record = world.bucket(&alone).unwrap();
     assert_eq!((created.controllers.len(), &record.controllers, record.root), (1, &created.controllers, created.root));
+
+    let both = did("Both");
+    let (alice, bob) = (world.address(User::Alice), world.address(User::Bob));
+    let created = world.create_with(&both, Mode::Atomic, vec![bob, alice, bob]).unwrap();
+    assert_eq!(created.controllers.len(), 2);
+    assert!(created.controllers.is_sorted());
+    assert!(world.invoke(User::Bob, &both, &car(&both, "/echo", map([]), 0), false).unwrap().ran);
+
+    let (before, _) = world.check();
+    let nobody = Address::new_secp256k1(&[4; 65]).unwrap();
+    for (controllers, words) in
+        [(vec![nobody], "doesn't know"), (vec![alice; CONTROLLERS_MAX + 1], "at most 16, got 17")]
+    {
+        let refused = world.create_with(&did("Never"), Mode::Atomic, controllers).unwrap_err();
+        assert!(refused.code() == 49 && refused.message().contains(words), "{refused:?}");
+    }
+    assert_eq!(world.check().0, before);
 }

@@ -1,0 +1,2 @@
+#[path = "../it/js.rs"]
+mod js;
