@@ -16,25 +16,26 @@ const NETWORK = 'testnet'
 const CREATE = 508237557
 const INVOKE = 3929173870
 
-let rpc, account
+let rpc, account, from
 
 const commands = {
   // Connects with the key of a funded account, in the form that Lotus exports.
   async connect ({ url, key }) {
     rpc = new RPC({ api: url, network: NETWORK })
     account = accountFromLotus(key, NETWORK)
+    from = account.address.toString()
     const network = await ok(rpc.networkName())
-    return { address: account.address, version: (await ok(rpc.version())).Version, network, head: await ok(rpc.chainHead()) }
+    return { address: from, version: (await ok(rpc.version())).Version, network, head: await ok(rpc.chainHead()) }
   },
 
   async account () {
-    return { balance: await ok(rpc.balance(account.address)), nonce: await ok(rpc.nonce(account.address)) }
+    return { balance: await ok(rpc.balance(from)), nonce: await ok(rpc.nonce(from)) }
   },
 
   async send ({ fil }) {
-    const to = create('SECP256K1', NETWORK).address
+    const to = create('SECP256K1', NETWORK).address.toString()
     const value = Token.fromFIL(fil).toAttoFIL().toString()
-    const sent = await push(new Message({ from: account.address, to, value }))
+    const sent = await push(new Message({ from, to, value }))
     return { ...sent, to, balance: await ok(rpc.balance(to)), id: await ok(rpc.getIDAddress({ address: to, safety: 'latest' })) }
   },
 
@@ -57,7 +58,7 @@ await serve(({ command, ...args }) => commands[command](args))
 
 async function toActor (actor, method, params) {
   const cbor = Buffer.from(encode(params)).toString('base64')
-  return await push(new Message({ from: account.address, to: actor, value: '0', method, params: cbor }))
+  return await push(new Message({ from, to: actor, value: '0', method, params: cbor }))
 }
 
 // Nonce and gas from the node, signature, mempool, and the message's result with the package's own confidence.
