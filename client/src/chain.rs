@@ -140,7 +140,7 @@ impl Chain {
             Err(error @ RpcError::Node { .. }) => return Err(self.who_is_missing(&message, error).await),
             Err(error) => return Err(error.into()),
         };
-        outcome(result)
+        outcome(result, to)
     }
 
     /// Sends a message and waits for its result.
@@ -195,9 +195,12 @@ impl Chain {
 
     /// Estimation fails with a sentence; the same message as a call gives the exit code and the actor's words.
     async fn why_not(&self, message: &Message, error: RpcError) -> ClientError {
-        match self.rpc.call::<StateCall>((message.clone(), TipsetKey::HEAD)).await.map(outcome) {
-            Ok(Err(abort)) => abort,
-            Ok(Ok(_)) | Err(_) => self.who_is_missing(message, error).await,
+        match self.rpc.call::<StateCall>((message.clone(), TipsetKey::HEAD)).await {
+            Ok(result) => match outcome(result, message.to) {
+                Err(abort) => abort,
+                Ok(_) => error.into(),
+            },
+            Err(_) => self.who_is_missing(message, error).await,
         }
     }
 
@@ -275,12 +278,16 @@ fn fee(message: &Message) -> TokenAmount {
     &message.gas_fee_cap * message.gas_limit
 }
 
-fn outcome(result: InvocResult) -> Result<Vec<u8>, ClientError> {
+/// The FVM's exit code for a receiver that isn't there.
+const INVALID_RECEIVER: u32 = 5;
+
+fn outcome(result: InvocResult, to: Address) -> Result<Vec<u8>, ClientError> {
     let Some(receipt) = result.msg_rct else {
         return Err(ClientError::Abort { code: 0, message: result.error });
     };
     match receipt.exit_code.value() {
         0 => Ok(receipt.return_data),
+        INVALID_RECEIVER => Err(ClientError::ActorMissing(to)),
         code => Err(ClientError::Abort { code, message: abort_text(&result.error, code) }),
     }
 }

@@ -198,7 +198,8 @@ impl ClientError {
                     .into()
             }
             Self::Funds { address, .. } | Self::SenderMissing(address) => {
-                format!("Send some FIL to {} first.", format_address(address))
+                let address = format_address(address);
+                format!("Send some FIL to {address} first; on the devnet `bucket wallet fund` does.")
             }
             Self::ActorMissing(_) => "Deploy the actor with `bucket deploy`, or name the right one with --actor; \
                  check that --node is the network that it is on."
@@ -227,7 +228,6 @@ impl ClientError {
 
 fn abort_hint(code: u32) -> Option<&'static str> {
     Some(match code {
-        5 => "Is there an actor at --actor, and is --node the network that it is on?",
         7 => "The state changed meanwhile and needs more gas: send it again.",
         17 => "Create it with `bucket create --did <bucket>`.",
         18 => "Send as one of its controllers with --from; `bucket bucket <did>` lists them.",

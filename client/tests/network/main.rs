@@ -95,6 +95,16 @@ async fn senders_who_cannot_pay_are_told_before_signing() {
 }
 
 #[tokio::test]
+async fn a_missing_actor_is_named() {
+    let mut with = Node::default();
+    with.calls.insert(method::BUCKET, (5, vec![], "actor does not exist: 1000".into()));
+    with.calls.insert(method::RUN, (5, vec![], "actor does not exist: 1000".into()));
+    let (client, _) = client(with).await;
+    assert_eq!(client.bucket(&bucket()).await.unwrap_err().to_string(), "there is no actor at t01000");
+    assert_eq!(client.run(&bucket(), 1).await.unwrap_err().code(), "actor_missing");
+}
+
+#[tokio::test]
 async fn without_key_or_node_the_errors_say_so() {
     let (rpc, _) = node(Node::default()).await;
     let reader = ActorClient::new(rpc, Address::new_id(1000));

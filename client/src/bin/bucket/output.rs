@@ -76,7 +76,9 @@ pub fn print_usage(error: &clap::Error) -> ExitCode {
     const USAGE: u8 = 2;
     if std::env::args_os().any(|arg| arg == "--json") {
         let text = error.render().to_string();
-        let message = text.trim_start_matches("error: ").lines().next().unwrap_or_default();
+        // What comes after the first empty line is advice for people.
+        let lines: Vec<_> = text.trim_start_matches("error: ").lines().take_while(|line| !line.is_empty()).collect();
+        let message = lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
         let error = json!({"code": "usage", "message": message, "hint": "See `bucket help`."});
         let _ = writeln!(io::stdout(), "{}", json!({ "error": error }));
     } else {

@@ -129,7 +129,7 @@ fn judge(verdict: &Verdict) -> String {
     let word = if verdict.valid { "valid" } else { "not valid" };
     let mut lines = match verdict.version {
         Some(version) => {
-            vec![format!("{word}: CARv{version}, {} roots, {} blocks", verdict.roots.len(), verdict.blocks)]
+            vec![format!("{word}: CARv{version}, roots: {}, blocks: {}", verdict.roots.len(), verdict.blocks)]
         }
         None => vec![word.to_owned()],
     };
@@ -138,8 +138,8 @@ fn judge(verdict: &Verdict) -> String {
     lines.extend(unverified.map(|block| format!("error: can't compute {} for block {}", block.hash, block.cid)));
     lines.extend(verdict.notes.iter().map(|note| format!("note: {note}")));
     lines.push(match &verdict.machine.why {
-        None => "the machine would take it".to_owned(),
-        Some(why) => format!("the machine would refuse it: {why}"),
+        None => "as a task, the machine would take it".to_owned(),
+        Some(why) => format!("as a task, the machine would refuse it: {why}"),
     });
     lines.join("\n")
 }

@@ -26,7 +26,7 @@ pub struct Create {
     #[arg(long, default_value_t = Mode::Atomic)]
     mode: Mode,
 
-    /// Who may schedule and invoke, besides nobody; may be given several times. Default: the sender
+    /// Who may schedule and invoke; may be given several times. Default: the sender alone
     #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     controller: Vec<Address>,
 }

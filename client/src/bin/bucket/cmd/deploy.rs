@@ -32,6 +32,9 @@ impl Deploy {
         let (id, robust) = (format_address(&deployed.id), format_address(&deployed.robust));
 
         let mut config = cx.config()?;
+        if let Some(other) = config.actor.filter(|other| *other != robust) {
+            cx.note(format!("config.json named the actor {other} before; --actor reaches it"));
+        }
         config.actor = Some(robust.clone());
         // Commands after this one should find the same actor, so also the same node and indexer.
         config.node = cx.named_node().cloned().or(config.node);

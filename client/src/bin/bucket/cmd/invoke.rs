@@ -1,7 +1,9 @@
 //! `bucket invoke`
 
-use bucket_client::ClientError;
-use bucket_core::abi::{CarParams, Message, Returned};
+use bucket_client::{ActorClient, ClientError, Sent};
+use bucket_core::abi::{CarParams, InvokeReturn, Message, Returned};
+use bucket_core::cid::CarId;
+use bucket_core::did::BucketId;
 use serde_json::{Value, json};
 
 use super::pack::{Packed, Task};
@@ -12,7 +14,8 @@ use crate::output::{Answer, table};
 /// Run a task at once
 ///
 /// Packs the task into a CAR, prints the CAR's id (the receipt's key), tries the message on the node, and only then signs
-/// and sends it. A task that ran already isn't run again: its receipt is told instead.
+/// and sends it. A task that ran already isn't sent again: its receipt is told instead. Exit code 0 says that there is a
+/// receipt; whether it holds an error is told ("ok": false).
 ///
 /// Example: bucket invoke did:key:zQ3s… /kv/put '{"key": "photo"}' --file value=photo.png --wait
 #[derive(Debug, clap::Args)]
@@ -38,26 +41,47 @@ impl Invoke {
         }
         let client = cx.signing_client().await?;
         let Packed { bucket, id, car, force } = packed;
-        let sent = client.invoke(&bucket, car, force).await?;
-        let value = &sent.value;
-        let mut json = json!({
-            "bucket": bucket, "car": id, "receipt": value.receipt, "ran": value.ran, "ok": value.ok,
-            "root": value.root.to_string(), "message": sent_json(&sent),
-        });
-        let mut text = table(&[
-            ("receipt", value.receipt.to_string()),
-            ("result", result(value.ran, value.ok).into()),
-            ("root", value.root.to_string()),
-            ("message", sent_text(&sent)),
-        ]);
-        if wait {
-            let fetched = client.wait_receipt(&bucket, &id).await?;
-            let shown = receipt::show(&fetched)?;
-            merge(&mut json, &shown.json);
-            text = format!("{text}\n{}", shown.text);
+        let (mut json, mut lines) = match known(&client, &bucket, &id, force).await? {
+            // What ran before needs no message.
+            Some(receipt) => already(&bucket, &id, receipt),
+            None => ran(&bucket, &id, &client.invoke(&bucket, car, force).await?),
+        };
+        if !wait {
+            return Ok(Answer::table(json, &lines));
         }
-        Ok(Answer::text(json, text))
+        let shown = receipt::show(&client.wait_receipt(&bucket, &id).await?)?;
+        merge(&mut json, &shown.json);
+        // The receipt's own lines say it better.
+        lines.retain(|(name, _)| *name != "receipt");
+        Ok(Answer::text(json, format!("{}\n{}", table(&lines), shown.text)))
     }
+}
+
+type Told = (Value, Vec<(&'static str, String)>);
+
+/// The receipt that the CAR has already, unless it is to run again.
+async fn known(client: &ActorClient, bucket: &BucketId, id: &CarId, force: bool) -> Result<Option<CarId>, ClientError> {
+    if force { Ok(None) } else { Ok(client.receipt(bucket, id).await?.receipt) }
+}
+
+fn already(bucket: &BucketId, id: &CarId, receipt: CarId) -> Told {
+    let json = json!({"bucket": bucket, "car": id, "receipt": receipt, "ran": false, "ok": null, "message": null});
+    (json, vec![("receipt", receipt.to_string()), ("result", result(false, None).into())])
+}
+
+fn ran(bucket: &BucketId, id: &CarId, sent: &Sent<InvokeReturn>) -> Told {
+    let value = &sent.value;
+    let json = json!({
+        "bucket": bucket, "car": id, "receipt": value.receipt, "ran": value.ran, "ok": value.ok,
+        "root": value.root.to_string(), "message": sent_json(sent),
+    });
+    let lines = vec![
+        ("receipt", value.receipt.to_string()),
+        ("result", result(value.ran, value.ok).into()),
+        ("root", value.root.to_string()),
+        ("message", sent_text(sent)),
+    ];
+    (json, lines)
 }
 
 async fn simulate(cx: &Context, packed: Packed) -> Result<Answer, ClientError> {

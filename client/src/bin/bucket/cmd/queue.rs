@@ -24,9 +24,11 @@ impl Queue {
         let path = format!("v1/buckets/{}/queue", bucket.as_str().replace('%', "%25"));
         let mut items = Vec::new();
         let mut cursor = None;
+        let mut epoch;
         loop {
             let query = cursor.map(|cursor: String| format!("?cursor={cursor}")).unwrap_or_default();
             let mut page = gateway.json(&format!("{path}{query}")).await?;
+            epoch = page["head"]["epoch"].take();
             if let Value::Array(some) = page["items"].take() {
                 items.extend(some);
             }
@@ -35,16 +37,16 @@ impl Queue {
                 _ => break,
             }
         }
-        let text = if items.is_empty() { "nothing is pending".to_owned() } else { list(&items) };
-        Ok(Answer::text(json!({"bucket": bucket, "items": items}), text))
+        let mut text = format!("{} pending at epoch {epoch}", items.len());
+        items.iter().for_each(|item| text.extend(["\n", &line(item)]));
+        Ok(Answer::text(json!({"bucket": bucket, "epoch": epoch, "items": items}), text))
     }
 }
 
-fn list(items: &[Value]) -> String {
-    let field = |item: &Value, name: &str| match &item[name] {
+fn line(item: &Value) -> String {
+    let field = |name: &str| match &item[name] {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    let line = |item| format!("{:>4}  {}  {}", field(item, "position"), field(item, "car"), field(item, "cmd"));
-    items.iter().map(line).collect::<Vec<_>>().join("\n")
+    format!("{:>4}  {}  {}", field("position"), field("car"), field("cmd"))
 }
