@@ -33,6 +33,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use axum::serve::ListenerExt;
 use bucket_rpc::Client;
+use bucket_rpc::json::format_address_in;
+use fvm_shared::address::Network;
 use tokio::net::TcpListener;
 use tokio::sync::watch as signal;
 use tokio::task::JoinHandle;
@@ -71,7 +73,8 @@ pub(crate) async fn open(config: &Config) -> Result<(Sqlite, Cars, Arc<Node>)> {
     std::fs::create_dir_all(&config.data).with_context(|| format!("failed to make {}", config.data.display()))?;
     let sqlite = Sqlite::open(&config.data.join("index.sqlite")).await?;
     let cars = Cars::open(&config.data.join("cars"))?;
-    sqlite.bind("actor", &bucket_rpc::json::format_address(&actor)).await?;
+    // The letter of the network isn't known yet, and is no part of an address.
+    sqlite.bind("actor", &format_address_in(Network::Mainnet, &actor)).await?;
     Ok((sqlite, cars, Arc::new(Node::new(client, actor))))
 }
 

@@ -6,12 +6,14 @@ use std::sync::Mutex;
 use anyhow::{Context, Result, ensure};
 use bucket_core::abi::{self, BucketParams, CreateParams, Message, method};
 use bucket_core::did::BucketId;
-use bucket_rpc::json::{ActorState, ApiMessage, Message as ChainMessage, MessageReceipt, Tipset, TipsetKey};
+use bucket_rpc::json::{
+    ActorState, ApiMessage, Message as ChainMessage, MessageReceipt, Tipset, TipsetKey, network_named,
+};
 use bucket_rpc::methods::*;
 use bucket_rpc::{Client, Lotus, RpcError};
 use cid::Cid;
 use fvm_shared::ActorID;
-use fvm_shared::address::{Address, Payload};
+use fvm_shared::address::{Address, Network, Payload};
 use fvm_shared::clock::ChainEpoch;
 
 use crate::replay::Input;
@@ -72,6 +74,11 @@ impl Node {
     /// The heaviest tipset.
     pub async fn head(&self) -> Result<Tipset> {
         checked(self.client.call::<ChainHead>(()).await?)
+    }
+
+    /// The network, by which letter it writes addresses with.
+    pub async fn network(&self) -> Result<Network> {
+        Ok(network_named(&self.client.call::<StateNetworkName>(()).await?))
     }
 
     /// The CIDs of the chain's first tipset: the chain's identity.

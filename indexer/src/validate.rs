@@ -22,6 +22,9 @@ use crate::{open, view};
 /// Executions that are read at once.
 const PAGE: usize = 1000;
 
+/// How often an index that moves is looked at.
+const TRIES: usize = 5;
+
 /// What was compared, and what is wrong.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
@@ -54,11 +57,19 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Validates the index that `config` names. It may be in use: what is read is of one tipset.
+/// Validates the index that `config` names. It may be in use.
 pub async fn validate(config: &Config) -> Result<Verdict> {
     ensure!(config.data.join("index.sqlite").exists(), "there is no index in {}", config.data.display());
     let (sqlite, cars, node) = open(config).await?;
     let store: Arc<dyn Store> = Arc::new(sqlite);
+    for _ in 1..TRIES {
+        let before = store.head().await?;
+        let verdict = check(store.clone(), cars.clone(), &node).await?;
+        if verdict.problems.is_empty() || store.head().await? == before {
+            return Ok(verdict);
+        }
+        // The index moved on meanwhile: what looks wrong may only be newer.
+    }
     check(store, cars, &node).await
 }
 

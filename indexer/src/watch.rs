@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use bucket_rpc::json::Tipset as ChainTipset;
+use bucket_rpc::json::{Tipset as ChainTipset, set_network};
 use futures::{StreamExt, TryStreamExt, stream};
 use tracing::{debug, info, warn};
 
@@ -19,8 +19,9 @@ use crate::start::{Fatal, begin};
 use crate::status::Status;
 use crate::store::{Halt, StoreError, Tipset};
 
-/// Epochs of one round: what is walked is held in memory.
-const ROUND_EPOCHS: i64 = 240;
+/// Epochs of one round: they are walked backwards before the first is applied, so few, that even a process that is often
+/// killed gets on.
+const ROUND_EPOCHS: i64 = 60;
 
 /// Tipsets whose results are fetched ahead.
 const FETCH_AHEAD: usize = 4;
@@ -55,7 +56,12 @@ impl Watch {
     /// Follows until something is wrong that waiting doesn't mend. A node that is away is waited for.
     pub async fn run(&self) -> Result<()> {
         let mut failures = 0u32;
+        let mut network = None;
         loop {
+            if network.is_none() {
+                network = self.follow.node.network().await.ok();
+                network.into_iter().for_each(set_network);
+            }
             match self.round().await {
                 Ok(Round::More) => failures = 0,
                 Ok(Round::Done) => {

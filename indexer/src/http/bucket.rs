@@ -10,7 +10,7 @@ use bucket_core::task::Task;
 use serde::{Deserialize, Serialize};
 
 use super::error::ApiError;
-use super::page::{Asked, At, List, cursor, limit, read_cursor};
+use super::page::{Asked, At, List, actor_id, cursor, limit, read_cursor};
 use super::{App, bucket_id};
 use crate::store::{Created, Halt, StoreError, Tipset};
 use crate::view::{self, Queued};
@@ -48,7 +48,7 @@ impl BucketItem {
         Self {
             id: created.bucket.to_string(),
             mode: record.mode.to_string(),
-            controllers: record.controllers.iter().map(|id| format!("f0{id}")).collect(),
+            controllers: record.controllers.iter().map(|id| actor_id(*id)).collect(),
             root: record.root.to_string(),
             pending: record.pending(),
             ran: record.ran,
@@ -117,7 +117,7 @@ impl QueueItem {
             position: number - record.head,
             car: car.id::<NativeHasher>(),
             cmd: Task::from_ipld(car.root_value())?.cmd,
-            caller: format!("f0{}", item.caller),
+            caller: actor_id(item.caller),
             depth: item.depth,
             cause,
             force: item.force,

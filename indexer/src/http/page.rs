@@ -5,6 +5,9 @@ use axum::http::request::Parts;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bucket_core::dag_cbor::Ipld;
+use bucket_rpc::json::format_address;
+use fvm_shared::ActorID;
+use fvm_shared::address::Address;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -83,6 +86,11 @@ pub fn read_cursor<T: for<'de> Deserialize<'de>>(text: Option<&str>) -> Result<O
     let Some(text) = text else { return Ok(None) };
     let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| ApiError::CursorInvalid)?;
     serde_json::from_slice(&json).map(Some).map_err(|_| ApiError::CursorInvalid)
+}
+
+/// An actor's id address, with the letter of its network.
+pub fn actor_id(id: ActorID) -> String {
+    format_address(&Address::new_id(id))
 }
 
 /// A value as DAG-JSON. As text, because a `serde_json::Value` would lose large integers.

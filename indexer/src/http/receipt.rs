@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use super::App;
 use super::error::ApiError;
-use super::page::{Asked, At, List, cursor, dag_json, limit, read_cursor};
+use super::page::{Asked, At, List, actor_id, cursor, dag_json, limit, read_cursor};
 use crate::store::{Place, Placed};
 use crate::view;
 
@@ -63,7 +63,7 @@ impl ReceiptItem {
             tipset,
             r#final: epoch <= finalized,
             message: executed.message.to_string(),
-            caller: format!("f0{}", executed.caller),
+            caller: actor_id(executed.caller),
             cause: executed.cause,
             forks: executed.forks,
         }

@@ -292,6 +292,7 @@ fn router(chain: Shared) -> axum::Router {
     answer!(Server::new(chain),
         ChainHead => |chain, ()| Ok(chain.head());
         ChainGetGenesis => |chain, ()| chain.at(0, &TipsetKey::HEAD, false);
+        StateNetworkName => |chain, ()| Ok(format!("fake-{}", chain.made.len()));
         ChainGetTipSet => |chain, (key,)| Ok(chain.get(&key)?.tipset.clone());
         ChainGetTipSetByHeight => |chain, (height, key)| chain.at(height, &key, false);
         ChainGetTipSetAfterHeight => |chain, (height, key)| chain.at(height, &key, true);

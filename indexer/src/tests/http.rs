@@ -106,7 +106,7 @@ async fn buckets_and_their_records() {
     assert_eq!(all["items"][0], item, "the list's items are the records");
     assert_eq!(site.json("/v1/buckets/did%3Aexample%3Ax").await, one, "the DID may be percent-encoded");
     item["root"] = "…".into();
-    expect![[r#"{"controllers":["f01001"],"created":{"epoch":1,"tipset":["t1"]},"halted":null,"id":"did:example:x","mode":"atomic","pending":2,"ran":4,"root":"…"}"#]]
+    expect![[r#"{"controllers":["t01001"],"created":{"epoch":1,"tipset":["t1"]},"halted":null,"id":"did:example:x","mode":"atomic","pending":2,"ran":4,"root":"…"}"#]]
         .assert_eq(&item.to_string());
     let first = site.json("/v1/buckets?limit=1").await;
     let second = site.json(&format!("/v1/buckets?limit=1&cursor={}", first["cursor"].as_str().unwrap())).await;
@@ -123,7 +123,7 @@ async fn queues_in_order_and_in_pages() {
     let queue = site.json("/v1/buckets/did:example:x/queue").await;
     let expected = |position: u64, key: &str| {
         let car = id(&put_car("x", s(key), s("1"))).to_string();
-        json!({"position": position, "car": car, "cmd": "/kv/put", "caller": "f01001", "depth": 0, "cause": null, "force": false})
+        json!({"position": position, "car": car, "cmd": "/kv/put", "caller": "t01001", "depth": 0, "cause": null, "force": false})
     };
     assert_eq!(queue["items"], json!([expected(0, "later"), expected(1, "last")]));
     assert_eq!(queue["cursor"], Value::Null);
@@ -160,7 +160,7 @@ async fn receipts_in_order_and_in_pages() {
     assert_eq!(item["links"]["ran"], json!(format!("/ipfs/{ran}?format=car")));
     assert_eq!(
         (&item["version"], &item["caller"], &item["cause"], &item["forks"]),
-        (&json!(1), &json!("f01001"), &json!(null), &json!([]))
+        (&json!(1), &json!("t01001"), &json!(null), &json!([]))
     );
     let reversed = site.receipts("?reverse=true").await;
     assert_eq!(reversed["items"].as_array().unwrap().iter().rev().cloned().collect::<Vec<_>>(), *items);
