@@ -35,7 +35,7 @@ use crate::{
 /// The devnet's only miner. No actor stands behind it; its earnings go to f02.
 const MINER: Address = Address::new_id(1000);
 
-/// How much heavier a tipset makes the chain. A fork adds its number, so that the newest always weighs most.
+/// How much heavier a tipset makes the chain. A fork adds its number, so that of equally long ones the newest weighs most.
 const WEIGHT: u64 = 10;
 
 /// A chain of tipsets and the means to lengthen it.
@@ -190,7 +190,6 @@ impl Chain {
         let parent = &self.head;
         // Without a real VRF, something that differs between forks.
         let ticket = blake2b_256(format!("{} {height} {}", parent.cid, self.forks).as_bytes());
-        let weight = if parent.parent().is_none() { 0 } else { WEIGHT + self.forks };
         Ok(BlockHeader {
             miner: MINER,
             ticket: Some(Ticket { vrf_proof: ticket.to_vec() }),
@@ -198,7 +197,7 @@ impl Chain {
             beacon_entries: Vec::new(),
             win_post_proof: Vec::new(),
             parents: vec![parent.cid],
-            parent_weight: &parent.header.parent_weight + BigInt::from(weight),
+            parent_weight: weight(&parent.header),
             height,
             parent_state_root: parent.outcome.state_root,
             parent_message_receipts: parent.outcome.receipts,
@@ -207,7 +206,8 @@ impl Chain {
             timestamp: timestamp(&self.config, height, parent.header.timestamp),
             // Nobody verifies it, and the miner has no key.
             block_sig: Some(Signature::bls(vec![0; 96])),
-            fork_signaling: 0,
+            // Nobody reads this one but `weight`.
+            fork_signaling: self.forks,
             parent_base_fee: parent.outcome.base_fee.clone(),
         })
     }
@@ -321,6 +321,11 @@ pub fn env_in(header: &BlockHeader) -> Env {
         state_root: header.parent_state_root,
         parent: header.parents.first().copied(),
     }
+}
+
+/// How heavy the chain is with this block.
+fn weight(header: &BlockHeader) -> BigInt {
+    &header.parent_weight + BigInt::from(WEIGHT + header.fork_signaling)
 }
 
 fn timestamp(config: &Config, height: ChainEpoch, parent: u64) -> u64 {

@@ -3,14 +3,14 @@
 use anyhow::{Result, ensure};
 use bucket_rpc::json::Message;
 use cid::Cid;
-use fvm::trace::ExecutionEvent;
+use fvm::{executor::ApplyRet, trace::ExecutionEvent};
 use fvm_shared::error::ExitCode;
 
 use crate::{
     account::Account,
     chain::Chain,
     config::{Config, GenesisActor},
-    drive::{EXEC, INIT, exec_params},
+    drive::{EXEC, INIT, INSTALL_CODE, exec_params, install_code_of},
     executor, trace,
 };
 
@@ -46,6 +46,20 @@ pub fn check_wasm(wasm: &[u8]) -> Result<CheckedModule> {
         trace::failure(&result)
     );
     Ok(CheckedModule { size, code_cid })
+}
+
+/// Why a message failed, in the FVM's words; empty when it did not.
+///
+/// For a module that was to be installed the engine's reason is added, which the FVM does not hand on.
+pub fn failure(message: &Message, result: &ApplyRet) -> String {
+    let failure = trace::failure(result);
+    if message.to != INIT || message.method != INSTALL_CODE || failure.is_empty() {
+        return failure;
+    }
+    match install_code_of(&message.params).and_then(|wasm| executor::preload(&wasm).map_err(explain)) {
+        Ok(_) => failure,
+        Err(reason) => format!("{failure}\n--> {reason:#}"),
+    }
 }
 
 /// The engine's reason, and what to do about the one that says nothing.

@@ -27,6 +27,7 @@ use crate::{
     account::Account,
     block::Block,
     chain::{Chain, Produced},
+    check,
     executor::{Call, Env},
     fees::{BLOCK_GAS_LIMIT, BLOCK_GAS_TARGET},
     state::State,
@@ -70,7 +71,7 @@ pub struct Deployed {
     pub robust: Address,
 }
 
-#[derive(Serialize_tuple)]
+#[derive(Serialize_tuple, Deserialize_tuple)]
 struct InstallCodeParams {
     code: RawBytes,
 }
@@ -91,6 +92,12 @@ struct ExecParams {
 /// The parameters of `Init.InstallCode`.
 pub fn install_code_params(wasm: &[u8]) -> Result<Vec<u8>> {
     Ok(fvm_ipld_encoding::to_vec(&InstallCodeParams { code: RawBytes::new(wasm.to_vec()) })?)
+}
+
+/// The module in parameters of `Init.InstallCode`.
+pub(crate) fn install_code_of(params: &[u8]) -> Result<Vec<u8>> {
+    let InstallCodeParams { code } = fvm_ipld_encoding::from_slice(params).context("no parameters of InstallCode")?;
+    Ok(code.to_vec())
 }
 
 /// The parameters of `Init.Exec`.
@@ -147,8 +154,8 @@ impl Chain {
             cid,
             block,
             gas: trace::gas_breakdown(&result.exec_trace),
-            cost: trace::gas_cost(&message.message.into(), cid, &result),
-            failure: trace::failure(&result),
+            cost: trace::gas_cost(&message.message.clone().into(), cid, &result),
+            failure: check::failure(&message.message, &result),
             receipt: result.msg_receipt,
             events: result.events,
         })

@@ -13,10 +13,10 @@ use num_traits::Zero;
 use crate::{
     account::Account,
     chain::explicit,
+    check,
     fees::{BLOCK_GAS_LIMIT, MINIMUM_PREMIUM, base_fee_after},
     node::Node,
     state::State,
-    trace,
 };
 
 /// A fee cap has to hold for so many full blocks.
@@ -91,7 +91,10 @@ pub fn gas_used(node: &Node, mut message: Message) -> Result<u64> {
             Err(Failure::with_code(code::OUT_OF_GAS, why).into())
         }
         exit_code => {
-            let why = format!("message execution failed: exit {exit_code}, reason: {}", trace::failure(&result));
+            let why = format!(
+                "message execution failed: exit {exit_code}, reason: {}",
+                check::failure(&signed.message, &result)
+            );
             Err(Failure::with_code(code::EXECUTION_REVERTED, why).into())
         }
     }

@@ -1,6 +1,6 @@
 //! A local Filecoin network with one node: `bucket-devnet --help`.
 
-use std::{fs, net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{fmt::Write as _, fs, io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
 use bucket_devnet::{
@@ -105,11 +105,12 @@ fn read(file: &PathBuf) -> Result<Vec<u8>> {
 #[tokio::main(flavor = "current_thread")]
 async fn serve(args: RunArgs) -> Result<()> {
     let devnet = Devnet::spawn(config(args)?)?;
-    println!("JSON-RPC at {}", devnet.url());
-    println!("funded accounts, whose keys Devnet.Accounts gives:");
+    let mut greeting = format!("JSON-RPC at {}\nfunded accounts, whose keys Devnet.Accounts gives:\n", devnet.url());
     for index in 0..devnet.config().accounts {
-        println!("  {}", devnet.account(index)?.address());
+        writeln!(greeting, "  {}", devnet.account(index)?.address())?;
     }
+    // Nobody has to read it.
+    let _ = std::io::stdout().write_all(greeting.as_bytes());
     wait_for_signal().await?;
     tracing::info!("Stopping");
     devnet.stop();

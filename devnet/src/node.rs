@@ -62,17 +62,18 @@ impl Node {
     /// Opens the chain and starts the node's thread.
     pub fn start(config: &Config) -> Result<Started> {
         let (changes, _) = broadcast::channel(CHANGES_KEPT);
+        let weak = changes.downgrade();
         let (mode, modes) = watch::channel(config.mining);
         let chain = Chain::open(config)?;
         let pool = Mempool::default();
-        let mut node = Self { chain, pool, mining: config.mining, changes: changes.clone(), mode, broken: None };
+        let mut node = Self { chain, pool, mining: config.mining, changes, mode, broken: None };
         let (commands, queue) = mpsc::channel::<Command>();
         let thread = thread::Builder::new().name("devnet-node".into()).spawn(move || {
             while let Ok(Command::Run(work)) = queue.recv() {
                 work(&mut node);
             }
         })?;
-        Ok(Started { node: NodeRef { commands, changes }, modes, thread })
+        Ok(Started { node: NodeRef { commands, changes: weak }, modes, thread })
     }
 
     /// When tipsets are made.
@@ -244,7 +245,8 @@ enum Command {
 #[derive(Clone)]
 pub struct NodeRef {
     commands: mpsc::Sender<Command>,
-    changes: broadcast::Sender<Changes>,
+    /// Weak, so that followers learn of the node's end.
+    changes: broadcast::WeakSender<Changes>,
 }
 
 impl NodeRef {
@@ -292,9 +294,9 @@ impl NodeRef {
         let _ = self.commands.send(Command::Stop);
     }
 
-    /// Follows the head from now on.
-    pub fn follow(&self) -> broadcast::Receiver<Changes> {
-        self.changes.subscribe()
+    /// Follows the head from now on, until the node ends.
+    pub fn follow(&self) -> Result<broadcast::Receiver<Changes>> {
+        Ok(self.changes.upgrade().ok_or_else(gone)?.subscribe())
     }
 }
 

@@ -30,7 +30,7 @@ impl NodeRef {
     /// It looks again whenever the head changes. What a reorg has undone counts as not found, until it is mined again.
     pub async fn wait(&self, wait: Wait) -> Result<MsgLookup> {
         // Before the first look: a change in between would be missed.
-        let mut changes = self.follow();
+        let mut changes = self.follow()?;
         loop {
             if let Some(lookup) = self.run(move |node| look(node, wait)).await? {
                 return Ok(lookup);

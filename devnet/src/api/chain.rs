@@ -130,7 +130,7 @@ async fn notify(node: NodeRef) -> Result<impl Stream<Item = Vec<HeadChange>> + S
     // Both in the node's thread, so that no change falls between them.
     let follower = node.clone();
     let (head, changes) =
-        node.run(move |node| Ok((change(HeadChangeType::Current, node.chain.head()), follower.follow()))).await?;
+        node.run(move |node| Ok((change(HeadChangeType::Current, node.chain.head()), follower.follow()?))).await?;
     let later = stream::unfold(changes, |mut changes| async move {
         match changes.recv().await {
             Ok(step) => Some((step.as_ref().clone(), changes)),

@@ -21,6 +21,7 @@ use super::{Table, failure};
 use crate::{
     block::{self, Block},
     chain::{env_in, explicit},
+    check,
     config::{CHAIN_ID, NETWORK_VERSION},
     drive::implicit,
     executor::Env,
@@ -93,10 +94,10 @@ fn invoc_result(
     Ok(InvocResult {
         msg_cid,
         execution_trace: trace::call_tree(&msg.clone().into(), result),
-        msg,
         msg_rct: Some(MessageReceipt::from(result.msg_receipt.clone())),
         gas_cost,
-        error: trace::failure(result),
+        error: check::failure(&msg, result),
+        msg,
         duration: i64::try_from(started.elapsed().as_nanos()).unwrap_or(i64::MAX),
     })
 }
