@@ -15,7 +15,7 @@ use bucket_core::cid::{CAR, CarId, DAG_CBOR};
 use bucket_core::dag_cbor::{self, Ipld};
 use bytes::Bytes;
 use cid::Cid;
-use futures::{Stream, stream};
+use futures::{StreamExt, stream};
 
 use super::App;
 use super::error::ApiError;
@@ -26,6 +26,9 @@ const IDENTITY: u64 = 0;
 
 /// Blocks of one CAR: a walk remembers which it has seen.
 const WALK_BLOCKS_MAX: usize = 100_000;
+
+/// A CAR begins to be sent when so much of it is there.
+const BEGUN_BYTES: usize = 1 << 20;
 
 const IMMUTABLE: &str = "public, max-age=29030400, immutable";
 const X_IPFS_PATH: HeaderName = HeaderName::from_static("x-ipfs-path");
@@ -58,7 +61,7 @@ pub(super) async fn get(
             answer.respond(head, Body::from(block))
         }
         Form::CarBlock => answer.respond(answer.head(), Body::from([header(&cid), section(&cid, &block)].concat())),
-        Form::CarAll => answer.respond(answer.head(), Body::from_stream(walk(app, cid, block))),
+        Form::CarAll => answer.respond(answer.head(), walk(app, cid, &block).await?),
     }
 }
 
@@ -217,13 +220,15 @@ impl Walk {
         Ok(())
     }
 
-    async fn next(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, ApiError> {
         while let Some(cid) = self.wanted.pop() {
             if !self.seen.insert(cid) {
                 continue;
             }
-            anyhow::ensure!(self.seen.len() <= WALK_BLOCKS_MAX, "more than {WALK_BLOCKS_MAX} blocks below one CID");
-            let block = self.app.block(&cid).await?.ok_or_else(|| anyhow::anyhow!("block {cid} is not here"))?;
+            if self.seen.len() > WALK_BLOCKS_MAX {
+                return Err(anyhow::anyhow!("more than {WALK_BLOCKS_MAX} blocks below one CID").into());
+            }
+            let block = self.app.block(&cid).await?.ok_or_else(|| ApiError::BlockNotFound(cid.to_string()))?;
             self.enter(&cid, &block)?;
             return Ok(Some(section(&cid, &block)));
         }
@@ -231,10 +236,18 @@ impl Walk {
     }
 }
 
-/// The CAR of a whole DAG. A block that is missing breaks the answer off, so that nobody takes it for complete.
-fn walk(app: App, root: Cid, block: Bytes) -> impl Stream<Item = anyhow::Result<Vec<u8>>> {
+/// The CAR of a whole DAG. A block that is missing is an error while there is time for one; later it breaks the answer off,
+/// so that nobody takes it for complete.
+async fn walk(app: App, root: Cid, block: &[u8]) -> Result<Body, ApiError> {
     let mut walk = Walk { app, seen: HashSet::from([root]), wanted: vec![] };
-    let first = walk.enter(&root, &block).map(|()| [header(&root), section(&root, &block)].concat());
+    walk.enter(&root, block)?;
+    let mut begun = [header(&root), section(&root, block)].concat();
+    while begun.len() < BEGUN_BYTES {
+        match walk.next().await? {
+            Some(section) => begun.extend(section),
+            None => return Ok(Body::from(begun)),
+        }
+    }
     let rest = stream::unfold(Some(walk), |walk| async {
         let mut walk = walk?;
         match walk.next().await {
@@ -243,8 +256,7 @@ fn walk(app: App, root: Cid, block: Bytes) -> impl Stream<Item = anyhow::Result<
             Err(error) => Some((Err(error), None)),
         }
     });
-    use futures::StreamExt;
-    stream::once(async { first }).chain(rest)
+    Ok(Body::from_stream(stream::once(async { Ok(begun) }).chain(rest)))
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Tests of the parts together: a real database file, real CARs, the real machine. Only the node is made up, and only where
 //! the watcher is tested.
 
+mod differ;
 mod fake;
+mod gateway;
 mod http;
 mod rig;
 mod store;
