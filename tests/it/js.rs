@@ -318,7 +318,10 @@ fn what_is_no_key_is_refused() {
 #[test]
 fn encoded_keys_sort_as_in_a_level_database() {
     let node = RefCell::new(Program::start("charwise.mjs"));
-    let keys = any_key().prop_filter("encodes", |key| charwise::encode(key).is_ok());
+    // JavaScript compares halves of U+10000 and finds them less than U+FFFF; databases compare bytes.
+    let astral = "[a\u{ffff}\u{10000}]{1,2}".prop_map(Ipld::String);
+    let listed = prop::collection::vec(astral.clone(), 1..3).prop_map(Ipld::List);
+    let keys = prop_oneof![any_key(), astral, listed].prop_filter("encodes", |key| charwise::encode(key).is_ok());
     let property = |keys: Vec<Ipld>| {
         let mut ours: Vec<_> = keys.iter().map(|key| charwise::encode(key).expect("filtered")).enumerate().collect();
         ours.sort_by(|(i, a), (j, b)| (a, i).cmp(&(b, j)));
