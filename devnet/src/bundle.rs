@@ -65,30 +65,70 @@ fn section<'a>(car: &mut &'a [u8]) -> Result<&'a [u8]> {
 
 #[cfg(test)]
 mod tests {
+    use devnet_actors_wasm::{ACCOUNT, IDLE, NOOP};
+    use fvm_ipld_blockstore::Block;
+    use fvm_shared::IPLD_RAW;
+
     use super::*;
+    use crate::{Chain, Config};
 
     fn framed(bytes: &[u8]) -> Vec<u8> {
-        let mut framed = vec![u8::try_from(bytes.len()).unwrap()];
+        let (mut framed, mut length) = (Vec::new(), bytes.len());
+        while length >= 0x80 {
+            framed.push((length & 0x7f) as u8 | 0x80);
+            length >>= 7;
+        }
+        framed.push(length as u8);
         framed.extend(bytes);
         framed
+    }
+
+    #[derive(serde::Serialize)]
+    struct Header {
+        roots: Vec<Cid>,
+        version: u64,
+    }
+
+    /// A bundle with these actors, as the official bundler lays it out.
+    fn bundle(actors: &[(String, Cid)], source: &Store) -> Vec<u8> {
+        let list = source.put_object(&actors).unwrap();
+        let manifest = source.put_object(&(1u32, list)).unwrap();
+        let header = Header { roots: vec![manifest], version: 1 };
+        let mut car = framed(&fvm_ipld_encoding::to_vec(&header).unwrap());
+        for cid in actors.iter().map(|(_, code)| *code).chain([list, manifest]) {
+            car.extend(framed(&[cid.to_bytes(), source.get(&cid).unwrap().unwrap()].concat()));
+        }
+        car
+    }
+
+    #[test]
+    fn a_devnet_takes_all_actors_of_a_bundle_but_init() {
+        let source = Store::in_memory();
+        let names = ["system", "init", "cron", "account", "reward", "placeholder", "eam", "ethaccount", "multisig"];
+        let actors = names.map(|name| {
+            let mut wasm = if name == "account" { ACCOUNT.to_vec() } else { NOOP.to_vec() };
+            // A custom section with the name makes another CID of it.
+            wasm.push(0);
+            wasm.extend(framed(&framed(format!("bundled {name}").as_bytes())));
+            (name.to_owned(), source.put(Code::Blake2b256, &Block::new(IPLD_RAW, wasm)).unwrap())
+        });
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("bundle.car");
+        fs::write(&file, bundle(&actors, &source)).unwrap();
+
+        let mut chain = Chain::open(&Config { bundle: Some(file), ..Config::default() }).unwrap();
+        let alice = chain.account(0).unwrap();
+        assert_eq!(chain.state().unwrap().actor(&alice.address()).unwrap().1.code, actors[3].1);
+        let (_, init) = chain.state().unwrap().actor(&crate::drive::INIT).unwrap();
+        assert_ne!(init.code, actors[1].1);
+        chain.deploy(&alice, IDLE, &[]).unwrap();
     }
 
     #[test]
     fn reads_a_manifest_and_refuses_wrong_bytes() {
         let source = Store::in_memory();
         let code = source.put_object(&"code").unwrap();
-        let actors = source.put_object(&vec![("system".to_owned(), code)]).unwrap();
-        let manifest = source.put_object(&(1u32, actors)).unwrap();
-        #[derive(serde::Serialize)]
-        struct Header {
-            roots: Vec<Cid>,
-            version: u64,
-        }
-        let header = Header { roots: vec![manifest], version: 1 };
-        let mut car = framed(&fvm_ipld_encoding::to_vec(&header).unwrap());
-        for cid in [code, actors, manifest] {
-            car.extend(framed(&[cid.to_bytes(), source.get(&cid).unwrap().unwrap()].concat()));
-        }
+        let mut car = bundle(&[("system".into(), code)], &source);
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("bundle.car");
         fs::write(&file, &car).unwrap();

@@ -229,7 +229,7 @@ impl Chain {
         let mut reverted = Vec::with_capacity(depth);
         for _ in 0..depth {
             let Some((_, block)) = self.canonical.pop_last() else { break };
-            self.index.remove(&block, &block::messages(&self.store, &block.header)?);
+            self.index.remove(&block::messages(&self.store, &block.header)?);
             reverted.push(block);
         }
         self.forks += 1;

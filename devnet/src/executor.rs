@@ -85,7 +85,7 @@ pub struct Run {
 impl Executor {
     /// Starts the thread, and the engine when no other executor has yet.
     pub fn new(store: Store, circulating_supply: TokenAmount, actor_debugging: bool) -> Result<Self> {
-        let mut network = network()?;
+        let mut network = network();
         network.actor_debugging = actor_debugging;
         let engines = engines(&network)?;
         let (jobs, queue) = mpsc::channel::<Job>();
@@ -158,16 +158,14 @@ fn apply_all(fvm: &mut Fvm, calls: Vec<Call>) -> Result<Vec<ApplyRet>> {
 pub fn preload(wasm: &[u8]) -> Result<Cid> {
     let store = MemoryBlockstore::default();
     let code = store.put(Code::Blake2b256, &Block::new(IPLD_RAW, wasm))?;
-    engines(&network()?)?.acquire().preload(&code, &store)?;
+    engines(&network())?.acquire().preload(&code, &store)?;
     Ok(code)
 }
 
-fn network() -> Result<NetworkConfig> {
-    let version = NetworkVersion::try_from(NETWORK_VERSION)
-        .map_err(|_| anyhow!("the FVM does not know network version {NETWORK_VERSION}"))?;
-    let mut network = NetworkConfig::new(version);
+fn network() -> NetworkConfig {
+    let mut network = NetworkConfig::new(NetworkVersion::from(NETWORK_VERSION));
     network.chain_id(CHAIN_ID.into());
-    Ok(network)
+    network
 }
 
 /// The engine of this process.

@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn the_base_fee_moves_by_at_most_an_eighth() {
-        // The first four are from lotus:chain/store/basefee_test.go, for the rule after the Smoke upgrade.
+        // All but the fourth are in lotus:chain/store/basefee_test.go, for the rule after the Smoke upgrade.
         assert_eq!(next(100_000_000, 0), TokenAmount::from_atto(87_500_000));
         assert_eq!(next(100_000_000, BLOCK_GAS_TARGET), TokenAmount::from_atto(100_000_000));
         assert_eq!(next(100_000_000, BLOCK_GAS_TARGET * 2), TokenAmount::from_atto(112_500_000));

@@ -254,8 +254,8 @@ fn check_fields(message: &Message, chain_length: usize) -> Result<()> {
         *gas_limit <= BLOCK_GAS_LIMIT,
         "{invalid}: 'GasLimit' field cannot be greater than a block's gas limit ({gas_limit} > {BLOCK_GAS_LIMIT})"
     );
-    let version = NetworkVersion::try_from(NETWORK_VERSION).unwrap_or(NetworkVersion::MAX);
-    let least = price_list_by_network_version(version).on_chain_message(chain_length).total().round_up();
+    let prices = price_list_by_network_version(NetworkVersion::from(NETWORK_VERSION));
+    let least = prices.on_chain_message(chain_length).total().round_up();
     ensure!(
         *gas_limit >= least,
         "message will not be included in a block: 'GasLimit' field cannot be less than the cost of storing a message \

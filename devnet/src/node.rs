@@ -9,7 +9,7 @@ use std::{sync::Arc, sync::mpsc, thread};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use bucket_rpc::json::{HeadChange, HeadChangeType, SignedMessage};
 use cid::Cid;
-use fvm_shared::address::Address;
+use fvm_shared::{address::Address, econ::TokenAmount};
 use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     chain::{Chain, change},
     config::{Config, Mining},
     drive::Executed,
+    fees::MINIMUM_BASE_FEE,
     mempool::{Mempool, Sender},
     state::State,
 };
@@ -123,12 +124,18 @@ impl Node {
     }
 
     /// Instant mining: as long as messages are ready, a tipset with them and one that shows their results.
+    ///
+    /// For messages that offer less than the base fee it makes empty tipsets, until the base fee has fallen to them.
     fn mine_waiting(&mut self) -> Result<()> {
-        while !self.select()?.is_empty() {
-            self.mine_one()?;
+        let least = TokenAmount::from_atto(MINIMUM_BASE_FEE);
+        loop {
+            if !self.select()?.is_empty() {
+                self.mine_one()?;
+            } else if self.select_at(&least)?.is_empty() {
+                return Ok(());
+            }
             self.mine_one()?;
         }
-        Ok(())
     }
 
     fn mine_one(&mut self) -> Result<()> {
@@ -137,8 +144,12 @@ impl Node {
     }
 
     fn select(&self) -> Result<Vec<SignedMessage>> {
+        self.select_at(&self.chain.head().outcome.base_fee)
+    }
+
+    fn select_at(&self, base_fee: &TokenAmount) -> Result<Vec<SignedMessage>> {
         let state = self.chain.state()?;
-        self.pool.select(&self.chain.head().outcome.base_fee, |address| {
+        self.pool.select(base_fee, |address| {
             let actor = state.find(address)?;
             Ok(actor.map(|(_, actor)| Sender { nonce: actor.sequence, balance: actor.balance }))
         })

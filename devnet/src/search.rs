@@ -43,11 +43,12 @@ impl MessageIndex {
     }
 
     /// Forgets the messages of a tipset that left the chain.
-    pub fn remove(&mut self, block: &Block, messages: &[Included]) {
-        let height = block.height();
-        self.by_cid.retain(|_, place| place.height != height);
-        for Included { message, .. } in messages {
-            self.by_nonce.remove(&(message.from, message.nonce));
+    pub fn remove(&mut self, messages: &[Included]) {
+        for included in messages {
+            for cid in cids(included) {
+                self.by_cid.remove(&cid);
+            }
+            self.by_nonce.remove(&(included.message.from, included.message.nonce));
         }
     }
 }

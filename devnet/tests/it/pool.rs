@@ -178,6 +178,22 @@ fn messages_wait_until_they_can_pay_and_fit() {
 }
 
 #[test]
+fn instant_mining_waits_for_the_base_fee_to_fall() {
+    let base_fee = TokenAmount::from_atto(1_000);
+    let devnet = Devnet::spawn(Config { base_fee, ..Config::default() }).unwrap();
+    let alice = devnet.account(0).unwrap();
+    let gas_fee_cap = TokenAmount::from_atto(600);
+    devnet.push(alice.sign(Message { gas_fee_cap, ..good(&alice) }).unwrap()).unwrap();
+    assert_eq!(pending(&devnet), 0);
+    // Genesis leaves 875; after three empty tipsets it is 585, the fourth has the message and the fifth its result.
+    let head = devnet.head().unwrap();
+    assert_eq!(head.height, 5);
+    let parent = head.blocks[0].parents[0];
+    let paid = devnet.inspect(move |chain| Ok(chain.block(&parent)?.header.parent_base_fee.clone())).unwrap();
+    assert_eq!(paid, TokenAmount::from_atto(585));
+}
+
+#[test]
 fn instant_mining_needs_no_asking() {
     let devnet = Devnet::spawn(Config::default()).unwrap();
     let alice = devnet.account(0).unwrap();

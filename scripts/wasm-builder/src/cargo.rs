@@ -74,8 +74,8 @@ fn leaks(variable: &OsStr, value: &OsStr) -> bool {
     let Some(variable) = variable.to_str() else { return false };
     match variable {
         "CARGO" | "CARGO_HOME" | "CARGO_MAKEFLAGS" | "CARGO_TERM_COLOR" => false,
-        // A compiler cache may stay; clippy sets itself in its place and would check instead of build.
-        "RUSTC_WRAPPER" => value.to_string_lossy().contains("clippy"),
+        // A compiler cache may stay; others set themselves in its place and would check instead of build.
+        "RUSTC_WRAPPER" => ["clippy", "rust-analyzer"].iter().any(|checker| value.to_string_lossy().contains(checker)),
         "RUSTFLAGS"
         | "RUSTDOCFLAGS"
         | "RUSTC_WORKSPACE_WRAPPER"
@@ -93,7 +93,12 @@ fn leaks(variable: &OsStr, value: &OsStr) -> bool {
 fn flags(root: &Path) -> Result<OsString> {
     let mut flags: Vec<OsString> = FLAGS.iter().map(Into::into).collect();
     flags.push(remap(root, "/workspace"));
-    flags.push(remap(&cargo_home()?, "/cargo"));
+    let cargo_home = cargo_home()?;
+    flags.push(remap(&cargo_home, "/cargo"));
+    // Below it, a directory named after the registry, which a mirror calls otherwise.
+    for registry in cargo_home.join("registry").join("src").read_dir().into_iter().flatten().flatten() {
+        flags.push(remap(&registry.path(), "/cargo"));
+    }
     // Where the component `rust-src` is installed, rustc writes its real place instead of the one of the release.
     let commit = rustc(&["-vV"])?.lines().find_map(|line| line.strip_prefix("commit-hash: ").map(str::to_owned));
     let sources = PathBuf::from(rustc(&["--print", "sysroot"])?).join("lib/rustlib/src/rust");
