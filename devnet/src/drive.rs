@@ -111,6 +111,21 @@ pub fn exec_return(return_data: &[u8]) -> Result<Deployed> {
     fvm_ipld_encoding::from_slice(return_data).context("this is no return value of Init.Exec")
 }
 
+pub(crate) fn install_message(sender: Address, wasm: &[u8]) -> Result<Message> {
+    let message = Message::new(sender, INIT, INSTALL_CODE, install_code_params(wasm)?);
+    // A large module needs more than half of a block.
+    Ok(Message { gas_limit: BLOCK_GAS_LIMIT, ..message })
+}
+
+pub(crate) fn install_code_return(executed: &Executed) -> Result<Cid> {
+    let returned: InstallCodeReturn = fvm_ipld_encoding::from_slice(executed.receipt.return_data.bytes())?;
+    Ok(returned.code_cid)
+}
+
+pub(crate) fn exec_message(sender: Address, code: Cid, constructor_params: &[u8]) -> Result<Message> {
+    Ok(Message::new(sender, INIT, EXEC, exec_params(code, constructor_params)?))
+}
+
 impl Chain {
     /// One of the funded accounts.
     pub fn account(&self, index: usize) -> Result<Account> {
@@ -173,19 +188,14 @@ impl Chain {
 
     /// Installs a wasm module and gives its code CID.
     pub fn install(&mut self, sender: &Account, wasm: &[u8]) -> Result<Cid> {
-        let params = install_code_params(wasm)?;
-        // A large module needs more than half of a block.
-        let message =
-            Message { gas_limit: BLOCK_GAS_LIMIT, ..Message::new(sender.address(), INIT, INSTALL_CODE, params) };
-        let executed = self.send(sender, message)?.success()?;
-        let installed: InstallCodeReturn = fvm_ipld_encoding::from_slice(executed.receipt.return_data.bytes())?;
-        Ok(installed.code_cid)
+        let executed = self.send(sender, install_message(sender.address(), wasm)?)?.success()?;
+        install_code_return(&executed)
     }
 
     /// Creates an actor of installed code.
     pub fn create(&mut self, sender: &Account, code: Cid, constructor_params: &[u8]) -> Result<Deployed> {
-        let params = exec_params(code, constructor_params)?;
-        let executed = self.send(sender, Message::new(sender.address(), INIT, EXEC, params))?.success()?;
+        let message = exec_message(sender.address(), code, constructor_params)?;
+        let executed = self.send(sender, message)?.success()?;
         exec_return(executed.receipt.return_data.bytes())
     }
 

@@ -14,7 +14,7 @@ use crate::{
     api,
     chain::Chain,
     config::{Config, Mining},
-    drive::Executed,
+    drive::{Deployed, Executed},
     estimate, miner,
     node::{Node, NodeRef, Reorg, Started},
     wait::Wait,
@@ -144,6 +144,12 @@ impl Handle {
             let signed = node.chain.prepare(&sender, message)?;
             node.execute(signed)
         })
+    }
+
+    /// Installs a wasm module and creates an actor of it, each in a tipset of its own.
+    pub fn deploy(&self, sender: &Account, wasm: &[u8], constructor_params: &[u8]) -> Result<Deployed> {
+        let (sender, wasm, params) = (sender.clone(), wasm.to_vec(), constructor_params.to_vec());
+        self.node.run_blocking(move |node| node.deploy(&sender, &wasm, &params))
     }
 
     /// Waits for a message with no more confidence than that it is executed. [`NodeRef::wait`] has all choices.

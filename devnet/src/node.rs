@@ -13,10 +13,11 @@ use fvm_shared::{address::Address, econ::TokenAmount};
 use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::{
+    account::Account,
     block::{self, Block},
     chain::{Chain, change},
     config::{Config, Mining},
-    drive::Executed,
+    drive::{self, Deployed, Executed},
     fees::MINIMUM_BASE_FEE,
     mempool::{Mempool, Sender},
     state::State,
@@ -113,8 +114,7 @@ impl Node {
 
     /// Makes so many tipsets, the first with the messages that wait.
     pub fn mine(&mut self, tipsets: u64) -> Result<()> {
-        (0..tipsets).try_for_each(|_| self.mine_one())?;
-        self.chain.commit()
+        (0..tipsets).try_for_each(|_| self.mine_one())
     }
 
     /// Lets so many epochs pass without a tipset.
@@ -214,6 +214,14 @@ impl Node {
             self.mine_one()?;
         }
         Ok(executed)
+    }
+
+    /// Installs a wasm module and creates an actor of it, each in a tipset of its own.
+    pub fn deploy(&mut self, sender: &Account, wasm: &[u8], constructor_params: &[u8]) -> Result<Deployed> {
+        let install = self.chain.prepare(sender, drive::install_message(sender.address(), wasm)?)?;
+        let code = drive::install_code_return(&self.execute(install)?.success()?)?;
+        let exec = self.chain.prepare(sender, drive::exec_message(sender.address(), code, constructor_params)?)?;
+        drive::exec_return(self.execute(exec)?.success()?.receipt.return_data.bytes())
     }
 
     /// Mines empty tipsets until the head is so many epochs above `height`, if mining is instant.

@@ -74,6 +74,9 @@ impl Store {
     pub fn commit(&self) -> Result<()> {
         let Some(disk) = &self.0.disk else { return Ok(()) };
         let mut memory = self.write();
+        if memory.blocks.is_empty() && memory.records.is_empty() {
+            return Ok(());
+        }
         // redb's default durability: the transaction is on the disk when `commit` returns.
         let write = disk.begin_write()?;
         {

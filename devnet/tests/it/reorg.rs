@@ -158,13 +158,7 @@ fn genesis_cannot_be_replaced() {
 fn an_actor_survives_a_reorg_under_its_robust_address() {
     let devnet = Devnet::spawn(Config::default()).unwrap();
     let alice = devnet.account(0).unwrap();
-    let created = devnet
-        .node()
-        .run_blocking({
-            let alice = alice.clone();
-            move |node| node.chain.deploy(&alice, bucket_devnet::IDLE, &[])
-        })
-        .unwrap();
+    let created = devnet.deploy(&alice, bucket_devnet::IDLE, &[]).unwrap();
     devnet.reorg(Reorg::of_depth(2)).unwrap();
     let called = devnet.execute(&alice, Message::new(alice.address(), created.robust, 2, vec![])).unwrap();
     assert!(called.receipt.exit_code.is_success());

@@ -177,13 +177,8 @@ async fn an_estimate_stands_on_what_waits_and_keeps_to_the_limit() {
 #[tokio::test]
 async fn events_are_found_by_place_emitter_and_value() {
     let (devnet, client, alice) = start();
-    let [emitting, _other] = devnet
-        .node()
-        .run_blocking({
-            let alice = alice.clone();
-            move |node| Ok([node.chain.deploy(&alice, &emitter(), &[])?, node.chain.deploy(&alice, IDLE, &[])?])
-        })
-        .unwrap();
+    let emitting = devnet.deploy(&alice, &emitter(), &[]).unwrap();
+    devnet.deploy(&alice, IDLE, &[]).unwrap();
     let cid = devnet.send(&alice, Message::new(alice.address(), emitting.robust, 2, vec![])).unwrap();
     let lookup = devnet.wait(cid).await.unwrap();
     let root = lookup.receipt.events_root.unwrap();

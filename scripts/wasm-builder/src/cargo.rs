@@ -133,3 +133,56 @@ fn rustc(arguments: &[&str]) -> Result<String> {
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaking(variables: &[(&str, &str)]) -> Vec<String> {
+        let leaking = variables.iter().filter(|(variable, value)| leaks(variable.as_ref(), value.as_ref()));
+        leaking.map(|(variable, _)| (*variable).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_changes_the_module_does_not_come_in() {
+        let outer = [
+            ("RUSTFLAGS", "-Ctarget-cpu=native"),
+            ("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-cpu=native"),
+            ("CARGO_BUILD_TARGET", "aarch64-unknown-linux-gnu"),
+            ("CARGO_TARGET_DIR", "/elsewhere"),
+            ("CARGO_PROFILE_WASM_OPT_LEVEL", "3"),
+            ("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", "-g"),
+            ("CARGO_CFG_TARGET_OS", "linux"),
+            ("RUSTC_WORKSPACE_WRAPPER", "/bin/clippy-driver"),
+            ("RUSTC_WRAPPER", "/bin/clippy-driver"),
+            ("OUT_DIR", "/out"),
+        ];
+        assert_eq!(leaking(&outer).len(), outer.len());
+    }
+
+    #[test]
+    fn what_cargo_needs_stays() {
+        let needed = [
+            ("PATH", "/bin"),
+            ("CARGO", "/bin/cargo"),
+            ("CARGO_HOME", "/home/cargo"),
+            ("CARGO_MAKEFLAGS", "--jobserver-auth=3,4"),
+            ("CARGO_NET_OFFLINE", "true"),
+            ("CARGO_HTTP_PROXY", "http://127.0.0.1:3128"),
+            ("CARGO_REGISTRIES_OTHER_INDEX", "sparse+https://registry.example/"),
+            ("RUSTC", "/bin/rustc"),
+            ("RUSTC_WRAPPER", "/bin/sccache"),
+            ("RUSTUP_TOOLCHAIN", "stable"),
+        ];
+        assert_eq!(leaking(&needed), [""; 0]);
+    }
+
+    #[test]
+    fn directories_get_names_that_are_the_same_everywhere() {
+        let flags = flags(Path::new("/some where")).unwrap().into_string().unwrap();
+        let flags: Vec<_> = flags.split(SEPARATOR).collect();
+        assert_eq!(flags[..3], FLAGS);
+        assert_eq!(flags[3], "--remap-path-prefix=/some where=/workspace");
+        assert!(flags[4..].iter().all(|flag| flag.starts_with("--remap-path-prefix=")), "{flags:?}");
+    }
+}

@@ -9,7 +9,7 @@
 //!
 //! Three things are worth knowing.
 //! - **The flags are consensus.** A module is known on the chain by the hash of its bytes, so everything that changes
-//!   the bytes is fixed here ([`cargo::FLAGS`]) and in `[profile.wasm]` of the root `Cargo.toml`: not in a
+//!   the bytes is fixed here (`FLAGS` in `src/cargo.rs`) and in `[profile.wasm]` of the root `Cargo.toml`: not in a
 //!   developer's environment, not in a configuration file, and not by where the checkout lies.
 //! - **One target directory,** `<workspace>/target/wasm`, serves every outer profile: `cargo clippy`, `cargo test` and
 //!   `cargo build --release` find the same artefacts instead of building their own.

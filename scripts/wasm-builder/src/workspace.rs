@@ -93,3 +93,38 @@ impl Workspace {
             .with_context(|| format!("no package {name} in the workspace {}", self.workspace_root.display()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workspace() -> Workspace {
+        let package = |name: &str, dependencies: &str| {
+            format!(r#"{{"name":"{name}","manifest_path":"/ws/{name}/Cargo.toml","dependencies":[{dependencies}]}}"#)
+        };
+        let on = |name: &str, kind: &str| format!(r#"{{"kind":{kind},"path":"/ws/{name}"}}"#);
+        let registry = r#"{"kind":null}"#.to_owned();
+        let packages = [
+            package("actor", &[on("core", "null"), on("tests", r#""dev""#), registry].join(",")),
+            package("core", &on("macros", r#""build""#)),
+            package("macros", &on("core", r#""dev""#)),
+            package("tests", ""),
+        ];
+        serde_json::from_str(&format!(r#"{{"workspace_root":"/ws","packages":[{}]}}"#, packages.join(","))).unwrap()
+    }
+
+    #[test]
+    fn a_module_depends_on_what_it_is_made_of_but_not_on_tests() {
+        let directories = workspace().directories(&["actor"]).unwrap();
+        assert_eq!(directories, ["/ws/actor", "/ws/core", "/ws/macros"].map(PathBuf::from).into());
+        let inputs = workspace().inputs(&["tests"]).unwrap();
+        let expected = ["/ws/Cargo.lock", "/ws/Cargo.toml", "/ws/tests/Cargo.toml", "/ws/tests/src"];
+        assert_eq!(inputs, expected.map(PathBuf::from).into());
+    }
+
+    #[test]
+    fn an_unknown_package_is_named() {
+        let error = workspace().inputs(&["aktor"]).unwrap_err().to_string();
+        assert_eq!(error, "no package aktor in the workspace /ws");
+    }
+}
