@@ -1,2 +1,0 @@
-#[path = "../it/js.rs"]
-mod js;
