@@ -19,6 +19,8 @@ use crate::task::Task;
 /// A task to run, with what its queue item said.
 pub(crate) struct Ready {
     pub id: CarId,
+    /// What is known of the CAR before it runs.
+    pub entry: Entry,
     pub car: Car,
     pub task: Task,
     pub depth: u64,
@@ -144,7 +146,7 @@ fn complete(replies: Vec<Option<Reply>>) -> Result<Vec<Reply>, Abort> {
 
 /// Writes the receipt's id and the continuations of one task.
 fn settle<H: Host>(open: &mut Open<'_, H>, ready: Ready, reply: Reply) -> Result<Execution, Abort> {
-    let before = open.entry(&ready.id)?;
+    let before = ready.entry;
     let version = before.version + 1;
     let receipt = Receipt {
         ran: ready.id,

@@ -134,7 +134,7 @@ fn invoke<H: Host>(host: &H, protocols: &Protocols, root: &Cid, params: CarParam
         let returned = InvokeReturn { receipt, ran: false, ok: None, root: open.bucket.root };
         return Ok(Applied { state: *root, returned: Returned::Invoke(returned), ran: vec![] });
     }
-    let ready = Ready { id, car, task, depth: 0, cause: None, caller: host.caller() };
+    let ready = Ready { id, entry, car, task, depth: 0, cause: None, caller: host.caller() };
     let ran = batch::run(&mut open, protocols, vec![ready])?;
     let (bucket, state) = open.commit()?;
     let [execution] = &ran[..] else { return Err(Abort::State("one task ran as several".into())) };
@@ -172,15 +172,15 @@ fn take<H: Host>(open: &mut Open<'_, H>, count: u64) -> Result<Vec<Ready>, Abort
         let (item, bytes) = open.dequeue()?;
         let car = Car::decode::<H::Hasher>(bytes)?;
         let id = car.id::<H::Hasher>();
-        let entry = open.entry(&id)?;
-        open.set_entry(&id, Entry { pending: None, ..entry })?;
+        let entry = Entry { pending: None, ..open.entry(&id)? };
         if entry.receipt.is_some() && !item.force {
+            open.set_entry(&id, entry)?;
             continue;
         }
         let cause = item.cause.map(|cause| <[u8; 32]>::try_from(&cause.0[..]).map(CarId)).transpose();
         let cause = cause.map_err(|_| Abort::State("a cause that is no receipt's id".into()))?;
         let task = Task::from_ipld(car.root_value())?;
-        batch.push(Ready { id, car, task, depth: item.depth, cause, caller: item.caller });
+        batch.push(Ready { id, entry, car, task, depth: item.depth, cause, caller: item.caller });
     }
     Ok(batch)
 }

@@ -21,6 +21,8 @@ pub(crate) struct Open<'h, H: Host> {
     buckets: Buckets<'h, H::Store, H::Hasher>,
     receipts: Receipts<'h, H::Store, H::Hasher>,
     queue: Option<Queue<'h, H::Store, H::Hasher>>,
+    /// The queue's head as it was: what is before the head now is deleted at the end, if anything is left at all.
+    head: u64,
 }
 
 /// The committed entries of a bucket's protocols.
@@ -46,7 +48,8 @@ impl<'h, H: Host> Open<'h, H> {
             None => return Err(Abort::BucketUnknown(id.clone())),
         };
         let receipts = Receipts::load(store, &bucket.receipts, "receipts")?;
-        Ok(Self { host, id: id.clone(), bucket, buckets, receipts, queue: None })
+        let head = bucket.head;
+        Ok(Self { host, id: id.clone(), bucket, buckets, receipts, queue: None, head })
     }
 
     pub fn check_controller(&self) -> Result<(), Abort> {
@@ -96,7 +99,7 @@ impl<'h, H: Host> Open<'h, H> {
     /// Takes the next pending CAR out of the queue.
     pub fn dequeue(&mut self) -> Result<(Item, Vec<u8>), Abort> {
         let number = self.bucket.head;
-        let item = self.queue()?.delete(&queue_key(number))?;
+        let item = self.queue()?.get(&queue_key(number))?.cloned();
         let item = item.ok_or_else(|| Abort::State(format!("task {number} of the queue is missing")))?;
         self.bucket.head += 1;
         let car = self.host.store().get(&item.car);
@@ -109,7 +112,13 @@ impl<'h, H: Host> Open<'h, H> {
     pub fn commit(mut self) -> Result<(Bucket, Cid), Abort> {
         self.bucket.receipts = self.receipts.flush()?;
         if let Some(mut queue) = self.queue.take() {
-            self.bucket.queue = if self.bucket.pending() == 0 { None } else { Some(queue.flush()?) };
+            self.bucket.queue = match self.bucket.pending() {
+                0 => None,
+                _ => {
+                    (self.head..self.bucket.head).try_for_each(|number| queue.delete(&queue_key(number)).map(drop))?;
+                    Some(queue.flush()?)
+                }
+            };
         }
         self.buckets.set(self.id.as_str().as_bytes(), self.bucket.clone())?;
         let state = self.buckets.flush()?;

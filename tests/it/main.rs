@@ -5,6 +5,7 @@ mod scenario;
 
 use bucket_tests::World;
 use bucket_tests::memory::MemoryWorld;
+use bucket_tests::network::NetworkWorld;
 use bucket_tests::node::NodeWorld;
 
 /// Runs a scenario, then looks for violated invariants.
@@ -18,6 +19,9 @@ macro_rules! scenarios {
     ($($module:ident: $($name:ident)*;)*) => {
         mod memory {
             $($(#[test] fn $name() { crate::play(crate::MemoryWorld::default(), crate::scenario::$module::$name) })*)*
+        }
+        mod network {
+            $($(#[test] fn $name() { crate::play(crate::NetworkWorld::default(), crate::scenario::$module::$name) })*)*
         }
         mod node {
             $($(#[test] fn $name() { crate::play(crate::NodeWorld::default(), crate::scenario::$module::$name) })*)*

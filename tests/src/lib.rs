@@ -3,6 +3,7 @@
 
 pub mod cars;
 pub mod memory;
+pub mod network;
 pub mod node;
 
 use bucket_core::abi::{CreateReturn, InvokeReturn, ReceiptReturn, RunReturn, ScheduleReturn};

@@ -13,7 +13,7 @@ use bucket_core::memory::{MemoryHost, Reachable};
 use bucket_core::receipt::Receipt;
 use bucket_core::{execute, invariants};
 use bucket_devnet::account::Account;
-use bucket_devnet::drive::Executed;
+use bucket_devnet::drive::{Deployed, Executed};
 use bucket_devnet::store::Store;
 use bucket_devnet::{Chain, Config, Message as ChainMessage};
 use bucket_protocols::TABLE;
@@ -63,6 +63,40 @@ impl NodeWorld {
             return Err(Refused::Unsent(format!("a message of more than {MESSAGE_BYTES_MAX} bytes")));
         }
         Ok(self.chain.send(&sender, message).expect("the chain goes on"))
+    }
+
+    /// Installs and creates another actor.
+    pub fn deploy(&mut self, wasm: &[u8]) -> anyhow::Result<Deployed> {
+        self.chain.deploy(&self.alice, wasm, &[])
+    }
+
+    /// Executes a message of Alice's as it is.
+    pub fn execute(&mut self, message: ChainMessage) -> anyhow::Result<Executed> {
+        self.chain.send(&self.alice, message)
+    }
+
+    /// Gives a bucket `count` receipts by as many invocations, many to a tipset.
+    pub fn fill(&mut self, bucket: &BucketId, count: u64) -> anyhow::Result<()> {
+        const TIPSET: u64 = 1000;
+        let mut sequence = self.chain.state()?.actor(&self.alice.address())?.1.sequence;
+        let fee_cap = self.chain.env_after_head().base_fee * 1_000_000;
+        for start in (0..count).step_by(TIPSET as usize) {
+            let mut messages = Vec::new();
+            for nonce in start..count.min(start + TIPSET) {
+                let car = crate::cars::car(bucket, "/echo", crate::cars::map([]), nonce);
+                let (method, params) =
+                    Message::Invoke(CarParams { bucket: bucket.clone(), car, force: false }).encode();
+                let mut message = ChainMessage::new(self.alice.address(), self.actor, method, params.to_vec());
+                (message.nonce, message.gas_limit, message.gas_fee_cap) = (sequence, 100_000_000, fee_cap.clone());
+                messages.push(self.alice.sign(message)?);
+                sequence += 1;
+            }
+            let produced = self.chain.produce(messages, false)?;
+            for applied in produced.applied {
+                anyhow::ensure!(applied.msg_receipt.exit_code.is_success(), "{:?}", applied.failure_info);
+            }
+        }
+        self.chain.commit()
     }
 
     /// Applies a message on the FVM and natively, and compares.

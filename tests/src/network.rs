@@ -1,0 +1,224 @@
+//! The whole network: a devnet behind HTTP, the client that signs and sends, the indexer that follows and serves.
+
+use std::time::Duration;
+
+use bucket_actor_wasm::WASM;
+use bucket_client::{ActorClient, Chain, ClientError, Gateway, Key, Sent, dag_json, deploy};
+use bucket_core::abi::*;
+use bucket_core::bucket::{Bucket, Mode};
+use bucket_core::cid::{CarId, Cid, NativeHasher};
+use bucket_core::dag_cbor::Ipld;
+use bucket_core::did::BucketId;
+use bucket_core::invariants;
+use bucket_core::receipt::Receipt;
+use bucket_devnet::handle::Handle;
+use bucket_devnet::{Config, Devnet};
+use bucket_indexer::Indexer;
+use bucket_indexer::validate::{Verdict, validate};
+use fvm_shared::address::Address;
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use crate::memory::queue;
+use crate::{Refused, User, World};
+
+/// How long the indexer may take to catch up; only a broken one takes so long.
+const CATCH_UP: Duration = Duration::from_secs(60);
+
+/// Devnet, client and indexer, all over 127.0.0.1.
+pub struct NetworkWorld {
+    /// The node.
+    pub devnet: Handle,
+    /// Where the indexer answers.
+    pub gateway: Gateway,
+    /// Alice's and Bob's clients.
+    pub clients: [ActorClient; 2],
+    config: bucket_indexer::Config,
+    indexer: Option<bucket_indexer::Handle>,
+    runtime: Runtime,
+    _data: tempfile::TempDir,
+}
+
+impl Default for NetworkWorld {
+    fn default() -> Self {
+        let runtime = Runtime::new().expect("a runtime");
+        let devnet = Devnet::spawn(Config::default()).expect("a devnet");
+        let key = |index| Key::from_secret(&devnet.account(index).expect("an account").private_key()).expect("a key");
+        let rpc = bucket_rpc::Client::new(devnet.url(), None).expect("a URL");
+        let deployer = Chain::new(rpc.clone()).with_signer(std::sync::Arc::new(key(0)));
+        let actor = runtime.block_on(deploy::deploy(&deployer, WASM)).expect("deployed").robust;
+        let data = tempfile::tempdir().expect("a folder");
+        let mut config = bucket_indexer::Config::new(devnet.url(), actor, data.path());
+        config.listen.set_port(0);
+        config.poll_interval = Duration::from_millis(20);
+        let indexer = start(&runtime, &config);
+        let gateway = Gateway::new(&indexer.url()).expect("a URL");
+        let client = |index| ActorClient::new(rpc.clone(), actor).with_signer(key(index)).with_gateway(gateway.clone());
+        let clients = [client(0), client(1)];
+        Self { devnet, gateway, clients, config, indexer: Some(indexer), runtime, _data: data }
+    }
+}
+
+fn start(runtime: &Runtime, config: &bucket_indexer::Config) -> bucket_indexer::Handle {
+    runtime.block_on(async { Indexer::build(config.clone()).await.expect("an indexer").spawn() })
+}
+
+impl From<ClientError> for Refused {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Abort { code, message } => Refused::Abort { code, message },
+            // The client knows the machine's bound and says so before it signs.
+            ClientError::CarTooLarge(_) => Refused::Abort { code: 42, message: error.to_string() },
+            ClientError::MessageTooLarge(_) => Refused::Unsent(error.to_string()),
+            other => panic!("expected an answer of the actor, got: {other}"),
+        }
+    }
+}
+
+impl NetworkWorld {
+    /// The actor's state root after the newest message.
+    pub fn root(&self) -> Cid {
+        let actor = self.clients[0].address();
+        self.devnet.inspect(move |chain| Ok(chain.state()?.actor(&actor)?.1.state)).expect("the actor")
+    }
+
+    /// Stops the indexer and starts it again over the same data.
+    pub fn restart_indexer(&mut self) {
+        let indexer = self.indexer.take().expect("it runs");
+        self.runtime.block_on(indexer.stop()).expect("stopped in order");
+        let indexer = start(&self.runtime, &self.config);
+        self.gateway = Gateway::new(&indexer.url()).expect("a URL");
+        self.clients = self.clients.clone().map(|client| client.with_gateway(self.gateway.clone()));
+        self.indexer = Some(indexer);
+    }
+
+    /// Waits until the index is where the chain is.
+    pub fn catch_up(&self) {
+        let head = self.devnet.head().expect("a head");
+        let parent = serde_json::to_value(head.parents()).expect("a tipset key");
+        let until = std::time::Instant::now() + CATCH_UP;
+        loop {
+            let (_, body) =
+                self.runtime.block_on(self.gateway.get("v1/buckets", "application/json")).expect("it answers");
+            let answer: Value = serde_json::from_slice(&body).expect("JSON");
+            let at = &answer["head"]["tipset"];
+            if at.as_array().map(Vec::len) == parent.as_array().map(Vec::len) && tipset_is(at, &parent) {
+                return;
+            }
+            if std::time::Instant::now() > until {
+                let ready = self.runtime.block_on(self.gateway.get("readyz", "application/json"));
+                let ready = ready.map(|(_, body)| String::from_utf8_lossy(&body).into_owned());
+                panic!("the index is at {at}, the chain at {parent}; /readyz: {ready:?}");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// `GET` of a bucket's route, once the index has caught up.
+    pub fn index(&self, bucket: &BucketId, route: &str) -> Value {
+        self.catch_up();
+        self.runtime.block_on(self.gateway.json(&format!("v1/buckets/{bucket}{route}"))).expect("it answers")
+    }
+
+    /// What `bucket-indexer validate` finds.
+    pub fn validate(&self) -> Verdict {
+        self.catch_up();
+        self.runtime.block_on(validate(&self.config)).expect("validated")
+    }
+
+    fn client(&self, user: User) -> &ActorClient {
+        &self.clients[user as usize]
+    }
+
+    fn ask<T>(&self, answer: impl Future<Output = Result<T, ClientError>>) -> Result<T, Refused> {
+        Ok(self.runtime.block_on(answer)?)
+    }
+
+    fn sent<T>(&self, answer: impl Future<Output = Result<Sent<T>, ClientError>>) -> Result<T, Refused> {
+        Ok(self.runtime.block_on(answer)?.value)
+    }
+}
+
+/// The indexer writes CIDs as text, Lotus as `{"/": …}`.
+fn tipset_is(index: &Value, lotus: &Value) -> bool {
+    let (Some(index), Some(lotus)) = (index.as_array(), lotus.as_array()) else { return false };
+    index.iter().zip(lotus).all(|(a, b)| *a == b["/"])
+}
+
+impl World for NetworkWorld {
+    fn name(&self) -> &'static str {
+        "network"
+    }
+
+    fn address(&self, user: User) -> Address {
+        self.devnet.account(user as usize).expect("an account").address()
+    }
+
+    fn create_with(
+        &mut self,
+        bucket: &BucketId,
+        mode: Mode,
+        controllers: Vec<Address>,
+    ) -> Result<CreateReturn, Refused> {
+        self.sent(self.client(User::Alice).create(bucket, mode, controllers))
+    }
+
+    fn schedule(&mut self, user: User, bucket: &BucketId, car: &[u8], force: bool) -> Result<ScheduleReturn, Refused> {
+        self.sent(self.client(user).schedule(bucket, car.to_vec(), force))
+    }
+
+    fn run(&mut self, user: User, bucket: &BucketId, max: u64) -> Result<RunReturn, Refused> {
+        self.sent(self.client(user).run(bucket, max))
+    }
+
+    fn invoke(&mut self, user: User, bucket: &BucketId, car: &[u8], force: bool) -> Result<InvokeReturn, Refused> {
+        self.sent(self.client(user).invoke(bucket, car.to_vec(), force))
+    }
+
+    fn receipt(&mut self, bucket: &BucketId, car: CarId) -> Result<ReceiptReturn, Refused> {
+        self.ask(self.client(User::Bob).receipt(bucket, &car))
+    }
+
+    fn bucket(&mut self, bucket: &BucketId) -> Result<Bucket, Refused> {
+        self.ask(self.client(User::Bob).bucket(bucket))
+    }
+
+    /// Fetched as a user would, by the input's id, when it is the newest; an older one by its own id.
+    fn receipt_car(&mut self, bucket: &BucketId, receipt: CarId) -> Receipt {
+        self.catch_up();
+        let bytes = self.runtime.block_on(self.gateway.fetch(&receipt)).expect("served");
+        let receipt_again = Receipt::from_car::<NativeHasher>(bytes).expect("a receipt");
+        let client = self.client(User::Bob);
+        let newest = self.runtime.block_on(client.fetch_receipt(bucket, &receipt_again.ran)).expect("verified");
+        assert!(newest.id == receipt || newest.version() > 1, "{receipt} is not what the chain committed to");
+        receipt_again
+    }
+
+    fn rows(&mut self, bucket: &BucketId) -> Vec<(Ipld, Ipld)> {
+        let all = self.index(bucket, "/kv?limit=1000");
+        let read = |json: &Value| dag_json::from_json(json).expect("DAG-JSON");
+        let rows = all["items"].as_array().expect("a list").iter().map(|row| (read(&row["key"]), read(&row["value"])));
+        let of_receipts = |key: &Ipld| matches!(key, Ipld::List(list) if list.first() == Some(&Ipld::Null));
+        rows.filter(|(key, _)| !of_receipts(key)).collect()
+    }
+
+    fn queue(&mut self, bucket: &BucketId) -> Vec<CarId> {
+        let record = self.bucket(bucket).expect("the bucket exists");
+        let on_chain = self.devnet.inspect(move |chain| Ok(queue(chain.store(), &record))).expect("readable");
+        let indexed = self.index(bucket, "/queue?limit=1000");
+        let indexed = indexed["items"].as_array().expect("a list").iter();
+        let indexed: Vec<CarId> =
+            indexed.map(|item| item["car"].as_str().expect("text").parse().expect("an id")).collect();
+        assert_eq!(indexed, on_chain);
+        on_chain
+    }
+
+    fn check(&mut self) -> (String, Vec<String>) {
+        let root = self.root();
+        let on_chain =
+            self.devnet.inspect(move |chain| Ok(invariants::check::<_, NativeHasher>(chain.store(), &root)?));
+        let mut violations = on_chain.expect("the state is readable");
+        violations.extend(self.validate().problems);
+        (root.to_string(), violations)
+    }
+}
