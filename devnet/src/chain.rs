@@ -19,7 +19,6 @@ use bucket_rpc::json::{
 };
 use cid::Cid;
 use fvm::executor::{ApplyKind, ApplyRet};
-use fvm_ipld_blockstore::Blockstore;
 use fvm_shared::{address::Address, bigint::BigInt, clock::ChainEpoch};
 
 use crate::{
@@ -27,7 +26,7 @@ use crate::{
     block::{self, Block, Outcome},
     config::Config,
     executor::{Call, Env, Executor},
-    fees, genesis,
+    fees, genesis, record,
     search::MessageIndex,
     store::Store,
 };
@@ -64,19 +63,6 @@ pub struct Produced {
     pub applied: Vec<ApplyRet>,
 }
 
-/// The records in the store, beside one [`outcome_key`] for each tipset.
-mod record {
-    pub const HEAD: &[u8] = b"head";
-    pub const GENESIS: &[u8] = b"genesis";
-    pub const SKIPPED: &[u8] = b"skipped";
-    pub const FORKS: &[u8] = b"forks";
-    pub const SETTINGS: &[u8] = b"settings";
-}
-
-fn outcome_key(cid: &Cid) -> Vec<u8> {
-    [b"outcome/".as_slice(), &cid.to_bytes()].concat()
-}
-
 impl Chain {
     /// Continues the chain in the configured directory, or begins one.
     pub fn open(config: &Config) -> Result<Self> {
@@ -84,10 +70,10 @@ impl Chain {
             Some(directory) => Store::open(directory)?,
             None => Store::in_memory(),
         };
-        check_settings(&store, config)?;
+        record::check_settings(&store, config)?;
         let executor = Executor::new(store.clone(), genesis::supply(config)?, config.actor_debugging)?;
-        let (head, genesis) = match (read_cid(&store, record::HEAD)?, read_cid(&store, record::GENESIS)?) {
-            (Some(head), Some(genesis)) => (load(&store, &head)?, load(&store, &genesis)?),
+        let (head, genesis) = match (record::cid(&store, record::HEAD)?, record::cid(&store, record::GENESIS)?) {
+            (Some(head), Some(genesis)) => (record::load(&store, &head)?, record::load(&store, &genesis)?),
             _ => {
                 let genesis = begin(&store, config)?;
                 (genesis.clone(), genesis)
@@ -101,8 +87,8 @@ impl Chain {
             index: MessageIndex::default(),
             head: head.clone(),
             genesis,
-            skipped: read_number(&store, record::SKIPPED)? as ChainEpoch,
-            forks: read_number(&store, record::FORKS)?,
+            skipped: record::number(&store, record::SKIPPED)? as ChainEpoch,
+            forks: record::number(&store, record::FORKS)?,
             store,
         };
         chain.remember_ancestry(head)?;
@@ -113,7 +99,7 @@ impl Chain {
     fn remember_ancestry(&mut self, head: Arc<Block>) -> Result<()> {
         let mut next = Some(head);
         while let Some(block) = next {
-            next = block.parent().map(|parent| load(&self.store, &parent)).transpose()?;
+            next = block.parent().map(|parent| record::load(&self.store, &parent)).transpose()?;
             self.remember(block)?;
         }
         Ok(())
@@ -179,7 +165,7 @@ impl Chain {
             bls_signatures: block::bls_signatures_of(&messages),
         };
         let block = Arc::new(Block { cid, header, outcome });
-        save(&self.store, &block)?;
+        record::save(&self.store, &block)?;
         self.remember(block.clone())?;
         self.set_head(block.clone());
         Ok(Produced { block, applied: run.applied })
@@ -248,7 +234,7 @@ impl Chain {
     pub fn block(&self, cid: &Cid) -> Result<Arc<Block>> {
         match self.blocks.get(cid) {
             Some(block) => Ok(block.clone()),
-            None => load(&self.store, cid),
+            None => record::load(&self.store, cid),
         }
     }
 
@@ -359,45 +345,8 @@ fn begin(store: &Store, config: &Config) -> Result<Arc<Block>> {
     let base_fee = fees::next_base_fee(&config.base_fee, 0);
     let outcome = Outcome { state_root, receipts, base_fee, bls_signatures: Vec::new() };
     let block = Arc::new(Block { cid: header.cid()?, header, outcome });
-    save(store, &block)?;
+    record::save(store, &block)?;
     store.set(record::GENESIS, block.cid.to_bytes());
     store.set(record::HEAD, block.cid.to_bytes());
     Ok(block)
-}
-
-fn save(store: &Store, block: &Block) -> Result<()> {
-    store.put_keyed(&block.cid, &block.header.to_cbor()?)?;
-    store.set(&outcome_key(&block.cid), fvm_ipld_encoding::to_vec(&block.outcome)?);
-    Ok(())
-}
-
-fn load(store: &Store, cid: &Cid) -> Result<Arc<Block>> {
-    let outcome = store.record(&outcome_key(cid))?.with_context(|| format!("block {cid} not found"))?;
-    let header = store.get(cid)?.with_context(|| format!("block {cid} is not in the store"))?;
-    let (header, outcome) = (BlockHeader::from_cbor(&header)?, fvm_ipld_encoding::from_slice(&outcome)?);
-    Ok(Arc::new(Block { cid: *cid, header, outcome }))
-}
-
-fn read_cid(store: &Store, key: &[u8]) -> Result<Option<Cid>> {
-    Ok(store.record(key)?.map(|bytes| Cid::read_bytes(bytes.as_slice())).transpose()?)
-}
-
-fn read_number(store: &Store, key: &[u8]) -> Result<u64> {
-    let Some(bytes) = store.record(key)? else { return Ok(0) };
-    Ok(u64::from_be_bytes(bytes.as_slice().try_into().context("a number of the store has not eight bytes")?))
-}
-
-/// Refuses to continue a chain with settings that it was not begun with.
-fn check_settings(store: &Store, config: &Config) -> Result<()> {
-    let settings = genesis::settings(config);
-    match store.record(record::SETTINGS)? {
-        None => store.set(record::SETTINGS, settings.into_bytes()),
-        Some(begun) => ensure!(
-            begun == settings.as_bytes(),
-            "the chain was begun with other settings: expected {}, got {settings}. Give the same ones, or another \
-             directory",
-            String::from_utf8_lossy(&begun)
-        ),
-    }
-    Ok(())
 }

@@ -55,6 +55,7 @@ pub mod handle;
 pub mod mempool;
 mod miner;
 pub mod node;
+mod record;
 mod search;
 pub mod state;
 pub mod store;
