@@ -1,6 +1,8 @@
 //! All integration tests, in one binary. Each scenario runs in every world.
 
+mod chain;
 mod differential;
+mod kill;
 mod scenario;
 
 use bucket_tests::World;

@@ -1,5 +1,6 @@
 //! The whole network: a devnet behind HTTP, the client that signs and sends, the indexer that follows and serves.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bucket_actor_wasm::WASM;
@@ -33,7 +34,8 @@ pub struct NetworkWorld {
     pub gateway: Gateway,
     /// Alice's and Bob's clients.
     pub clients: [ActorClient; 2],
-    config: bucket_indexer::Config,
+    /// The indexer's settings.
+    pub config: bucket_indexer::Config,
     indexer: Option<bucket_indexer::Handle>,
     runtime: Runtime,
     _data: tempfile::TempDir,
@@ -82,10 +84,23 @@ impl NetworkWorld {
         self.devnet.inspect(move |chain| Ok(chain.state()?.actor(&actor)?.1.state)).expect("the actor")
     }
 
-    /// Stops the indexer and starts it again over the same data.
-    pub fn restart_indexer(&mut self) {
-        let indexer = self.indexer.take().expect("it runs");
-        self.runtime.block_on(indexer.stop()).expect("stopped in order");
+    /// Stops the indexer in order, if it runs.
+    pub fn stop_indexer(&mut self) {
+        if let Some(indexer) = self.indexer.take() {
+            self.runtime.block_on(indexer.stop()).expect("stopped in order");
+        }
+    }
+
+    /// The indexer's metrics, as text.
+    pub fn metrics(&self) -> String {
+        let (_, body) = self.runtime.block_on(self.gateway.get("metrics", "text/plain")).expect("it answers");
+        String::from_utf8(body).expect("text")
+    }
+
+    /// Stops the indexer and starts one over the data in `data`.
+    pub fn restart_indexer(&mut self, data: &Path) {
+        self.stop_indexer();
+        self.config.data = data.to_owned();
         let indexer = start(&self.runtime, &self.config);
         self.gateway = Gateway::new(&indexer.url()).expect("a URL");
         self.clients = self.clients.clone().map(|client| client.with_gateway(self.gateway.clone()));
