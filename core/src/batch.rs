@@ -74,7 +74,7 @@ pub(crate) fn run<H: Host>(
         let mut entries = committed.0;
         for (key, value) in changes {
             match value {
-                Some(value) => entries.set(&key, Bytes(value))?,
+                Some(value) => entries.set(&key, &Bytes(value))?,
                 None => drop(entries.delete(&key)?),
             }
         }

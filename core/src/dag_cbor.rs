@@ -23,7 +23,7 @@ pub struct DagCborError {
 
 /// Decodes exactly one value.
 pub fn decode(bytes: &[u8]) -> Result<Ipld, DagCborError> {
-    let mut reader = Reader { bytes, at: 0 };
+    let mut reader = Reader::new(bytes);
     let value = reader.value(DEPTH_MAX)?;
     reader.end()?;
     Ok(value)
@@ -31,7 +31,7 @@ pub fn decode(bytes: &[u8]) -> Result<Ipld, DagCborError> {
 
 /// Checks that `bytes` are exactly one strict value, without building it.
 pub fn validate(bytes: &[u8]) -> Result<(), DagCborError> {
-    let mut reader = Reader { bytes, at: 0 };
+    let mut reader = Reader::new(bytes);
     reader.skip(DEPTH_MAX)?;
     reader.end()
 }
@@ -48,24 +48,51 @@ const SIMPLE: u8 = 7;
 /// Equal to 0, so it has no encoding of its own; JavaScript's and Rust's codecs write 0.
 const MINUS_ZERO: u64 = 1 << 63;
 
-struct Reader<'a> {
+/// Reads strict DAG-CBOR piece by piece.
+pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Reader<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// What was not read yet.
+    pub fn left(&self) -> &'a [u8] {
+        &self.bytes[self.at..]
+    }
+
+    /// The head of a list of exactly `len` items.
+    pub fn list(&mut self, len: u64) -> Result<(), DagCborError> {
+        match self.head()? {
+            (LIST, _, got) if got == len => Ok(()),
+            _ => self.error(format!("expected a list of {len} items")),
+        }
+    }
+
+    /// A byte string.
+    pub fn bytes(&mut self) -> Result<&'a [u8], DagCborError> {
+        let (BYTES, _, len) = self.head()? else { return self.error("expected bytes") };
+        self.take(len)
+    }
+
+    #[cold]
+    #[inline(never)]
     fn error<T>(&self, what: impl Into<String>) -> Result<T, DagCborError> {
         Err(DagCborError { at: self.at, what: what.into() })
     }
 
-    fn end(&self) -> Result<(), DagCborError> {
+    pub fn end(&self) -> Result<(), DagCborError> {
         match self.bytes.len() - self.at {
             0 => Ok(()),
             left => self.error(format!("expected the end, got {left} more bytes")),
         }
     }
 
-    fn take(&mut self, len: u64) -> Result<&'a [u8], DagCborError> {
+    #[inline(always)]
+    pub fn take(&mut self, len: u64) -> Result<&'a [u8], DagCborError> {
         let left = self.bytes.len() - self.at;
         if len > left as u64 {
             return self.error(format!("expected {len} bytes, got {left}"));
@@ -76,11 +103,18 @@ impl<'a> Reader<'a> {
     }
 
     /// Major type and argument of the next head. For [`SIMPLE`] the argument of a float is its bits.
+    #[inline(always)]
     fn head(&mut self) -> Result<(u8, u8, u64), DagCborError> {
         let first = self.take(1)?[0];
         let (major, info) = (first >> 5, first & 0x1f);
+        if info <= 23 {
+            return Ok((major, info, u64::from(info)));
+        }
+        self.long_head(major, info)
+    }
+
+    fn long_head(&mut self, major: u8, info: u8) -> Result<(u8, u8, u64), DagCborError> {
         let argument = match info {
-            0..=23 => return Ok((major, info, u64::from(info))),
             24 => u64::from(self.take(1)?[0]),
             25 => self.take(2)?.iter().fold(0, |n, b| n << 8 | u64::from(*b)),
             26 => self.take(4)?.iter().fold(0, |n, b| n << 8 | u64::from(*b)),
@@ -105,6 +139,7 @@ impl<'a> Reader<'a> {
             .map_or_else(|| self.error(format!("expected at most {DEPTH_MAX} levels of nesting, got more")), Ok)
     }
 
+    #[inline(always)]
     fn text(&mut self, len: u64) -> Result<&'a str, DagCborError> {
         let bytes = self.take(len)?;
         std::str::from_utf8(bytes).or_else(|_| self.error("expected UTF-8 text"))
@@ -194,7 +229,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn skip(&mut self, depth: usize) -> Result<(), DagCborError> {
+    pub fn skip(&mut self, depth: usize) -> Result<(), DagCborError> {
         let (major, info, argument) = self.head()?;
         match major {
             UNSIGNED | NEGATIVE => {}
@@ -271,6 +306,12 @@ fn head(out: &mut Vec<u8>, major: u8, argument: u64) {
     }
 }
 
+/// Appends a byte string.
+pub(crate) fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    head(out, BYTES, bytes.len() as u64);
+    out.extend(bytes);
+}
+
 fn write(out: &mut Vec<u8>, value: &Ipld) {
     match value {
         Ipld::Null => out.push(0xf6),
@@ -289,10 +330,7 @@ fn write(out: &mut Vec<u8>, value: &Ipld) {
             head(out, TEXT, text.len() as u64);
             out.extend(text.as_bytes());
         }
-        Ipld::Bytes(bytes) => {
-            head(out, BYTES, bytes.len() as u64);
-            out.extend(bytes);
-        }
+        Ipld::Bytes(bytes) => write_bytes(out, bytes),
         Ipld::List(list) => {
             head(out, LIST, list.len() as u64);
             list.iter().for_each(|value| write(out, value));

@@ -60,7 +60,7 @@ fn create<H: Host>(host: &H, root: &Cid, params: CreateParams) -> Result<Applied
     let returned = CreateReturn { controllers: controllers.clone(), root: empty };
     let bucket =
         Bucket { controllers, mode: params.mode, root: empty, queue: None, head: 0, tail: 0, receipts, ran: 0 };
-    buckets.set(key, bucket)?;
+    buckets.set(key, &bucket)?;
     let state = buckets.flush()?;
     Ok(Applied { state, returned: Returned::Create(returned), ran: vec![] })
 }
@@ -72,8 +72,12 @@ fn controllers<H: Host>(host: &H, addresses: &[Address]) -> Result<Vec<ActorID>,
     if addresses.is_empty() {
         return Ok(vec![host.caller()]);
     }
-    let resolve = |address| {
-        let unknown = || Abort::Controllers(format!("the chain doesn't know {address} yet: send it some FIL first"));
+    let resolve = |address: &Address| {
+        // The first letter depends on a setting of the process; the machine's words must not.
+        let unknown = || {
+            let name = address.to_string();
+            Abort::Controllers(format!("the chain doesn't know f{} yet: send it some FIL first", &name[1..]))
+        };
         host.resolve(address).ok_or_else(unknown)
     };
     let mut ids: Vec<ActorID> = addresses.iter().map(resolve).collect::<Result<_, _>>()?;

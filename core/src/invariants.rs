@@ -17,7 +17,7 @@ use crate::state;
 pub fn check<S: Blockstore, H: Hasher>(store: &S, root: &Cid) -> Result<Vec<String>, Abort> {
     let mut violations = Vec::new();
     let mut buckets = Vec::new();
-    state::buckets::<S, H>(store, root)?.each(|key, bucket| buckets.push((key.to_vec(), bucket.clone())))?;
+    state::buckets::<S, H>(store, root)?.each(|key, bucket| buckets.push((key.to_vec(), bucket)))?;
     for (key, bucket) in buckets {
         let name = String::from_utf8_lossy(&key).into_owned();
         let mut require = |holds: bool, what: String| {
@@ -51,13 +51,13 @@ fn check_queue<S: Blockstore, H: Hasher>(
     let mut items: BTreeMap<u64, Item> = BTreeMap::new();
     if let Some(queue) = &bucket.queue {
         Queue::<S, H>::load(store, queue, "queue")?.each(|key, item| {
-            items.insert(key.try_into().map_or(u64::MAX, u64::from_be_bytes), item.clone());
+            items.insert(key.try_into().map_or(u64::MAX, u64::from_be_bytes), item);
         })?;
     }
     require(items.keys().copied().eq(bucket.head..bucket.tail), "the queue has gaps".into());
     let mut entries: Vec<(CarId, Entry)> = Vec::new();
     Receipts::<S, H>::load(store, &bucket.receipts, "receipts")?.each(|key, entry| {
-        entries.push((CarId(key.try_into().unwrap_or_default()), *entry));
+        entries.push((CarId(key.try_into().unwrap_or_default()), entry));
     })?;
     let runs: u64 = entries.iter().map(|(_, entry)| entry.version).sum();
     require(runs == bucket.ran, format!("{runs} runs in the receipts, {} in the record", bucket.ran));

@@ -21,6 +21,7 @@ pub mod dag_cbor;
 pub mod did;
 pub mod error;
 pub mod execute;
+pub mod hamt;
 pub mod host;
 pub mod invariants;
 pub mod limits;

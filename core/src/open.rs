@@ -30,7 +30,7 @@ pub(crate) struct Committed<'s, H: Host>(pub Entries<'s, H::Store, H::Hasher>);
 
 impl<H: Host> Source for Committed<'_, H> {
     fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Abort> {
-        Ok(self.0.get(key)?.map(|bytes| bytes.0.clone()))
+        Ok(self.0.get(key)?.map(|bytes| bytes.0))
     }
 }
 
@@ -44,7 +44,7 @@ impl<'h, H: Host> Open<'h, H> {
         let store = host.store();
         let buckets = state::buckets(store, root)?;
         let bucket: Bucket = match buckets.get(id.as_str().as_bytes())? {
-            Some(bucket) => bucket.clone(),
+            Some(bucket) => bucket,
             None => return Err(Abort::BucketUnknown(id.clone())),
         };
         let receipts = Receipts::load(store, &bucket.receipts, "receipts")?;
@@ -65,11 +65,11 @@ impl<'h, H: Host> Open<'h, H> {
     }
 
     pub fn entry(&self, id: &CarId) -> Result<Entry, Abort> {
-        Ok(self.receipts.get(&id.0)?.copied().unwrap_or_default())
+        Ok(self.receipts.get(&id.0)?.unwrap_or_default())
     }
 
     pub fn set_entry(&mut self, id: &CarId, entry: Entry) -> Result<(), Abort> {
-        self.receipts.set(&id.0, entry)
+        self.receipts.set(&id.0, &entry)
     }
 
     fn queue(&mut self) -> Result<&mut Queue<'h, H::Store, H::Hasher>, Abort> {
@@ -91,7 +91,7 @@ impl<'h, H: Host> Open<'h, H> {
         let written = self.host.store().put(Code::Blake2b256, &Block::new(RAW, car));
         let cid = written.map_err(|error| Abort::State(format!("failed to write a CAR: {error}")))?;
         let number = self.bucket.tail;
-        self.queue()?.set(&queue_key(number), item(cid))?;
+        self.queue()?.set(&queue_key(number), &item(cid))?;
         self.bucket.tail += 1;
         Ok(number)
     }
@@ -99,7 +99,7 @@ impl<'h, H: Host> Open<'h, H> {
     /// Takes the next pending CAR out of the queue.
     pub fn dequeue(&mut self) -> Result<(Item, Vec<u8>), Abort> {
         let number = self.bucket.head;
-        let item = self.queue()?.get(&queue_key(number))?.cloned();
+        let item = self.queue()?.get(&queue_key(number))?;
         let item = item.ok_or_else(|| Abort::State(format!("task {number} of the queue is missing")))?;
         self.bucket.head += 1;
         let car = self.host.store().get(&item.car);
@@ -120,7 +120,7 @@ impl<'h, H: Host> Open<'h, H> {
                 }
             };
         }
-        self.buckets.set(self.id.as_str().as_bytes(), self.bucket.clone())?;
+        self.buckets.set(self.id.as_str().as_bytes(), &self.bucket)?;
         let state = self.buckets.flush()?;
         Ok((self.bucket, state))
     }

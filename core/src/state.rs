@@ -25,6 +25,6 @@ pub fn buckets<'s, S: Blockstore, H: Hasher>(store: &'s S, root: &Cid) -> Result
 
 /// A bucket's record, or [`Abort::BucketUnknown`].
 pub fn bucket<S: Blockstore, H: Hasher>(store: &S, root: &Cid, id: &BucketId) -> Result<Bucket, Abort> {
-    let bucket = buckets::<S, H>(store, root)?.get(id.as_str().as_bytes())?.cloned();
+    let bucket = buckets::<S, H>(store, root)?.get(id.as_str().as_bytes())?;
     bucket.ok_or_else(|| Abort::BucketUnknown(id.clone()))
 }

@@ -29,14 +29,14 @@ pub fn record<S: Blockstore>(store: &S, state: &Cid, bucket: &BucketId) -> Resul
 /// What is known of a CAR on a bucket; by default, nothing.
 pub fn entry<S: Blockstore>(store: &S, bucket: &Bucket, car: &CarId) -> Result<Entry> {
     let receipts = Receipts::<S, NativeHasher>::load(store, &bucket.receipts, "receipts")?;
-    Ok(receipts.get(&car.0)?.copied().unwrap_or_default())
+    Ok(receipts.get(&car.0)?.unwrap_or_default())
 }
 
 /// All marks of a bucket's CARs.
 pub fn entries<S: Blockstore>(store: &S, bucket: &Bucket) -> Result<Vec<(CarId, Entry)>> {
     let mut entries = Vec::new();
     let receipts = Receipts::<S, NativeHasher>::load(store, &bucket.receipts, "receipts")?;
-    receipts.each(|key, entry| entries.push((key.to_vec(), *entry)))?;
+    receipts.each(|key, entry| entries.push((key.to_vec(), entry)))?;
     let id = |key: Vec<u8>| <[u8; 32]>::try_from(key).ok().map(CarId).context("a receipt's key that is no digest");
     entries.into_iter().map(|(key, entry)| Ok((id(key)?, entry))).collect()
 }
