@@ -174,6 +174,7 @@ pub fn explain(code: u32) -> Option<&'static str> {
         20 => "broken state: please report it",
         21 => "the parameters are not the method's",
         22 => "the actor has no such method",
+        24 => "the actor panicked: please report it",
         32 => "not a CAR",
         33 => "the CAR is truncated",
         34 => "bytes after the CAR's last block",

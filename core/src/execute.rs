@@ -117,11 +117,18 @@ fn schedule<H: Host>(host: &H, protocols: &Protocols, root: &Cid, params: CarPar
     let scheduled = |status, position, receipt| ScheduleReturn { car: id, status, position, receipt };
     let unchanged = |returned| Ok(Applied { state: *root, returned: Returned::Schedule(returned), ran: vec![] });
     if let Some(number) = entry.pending {
-        return unchanged(scheduled(Status::Pending, Some(open.position(number)?), entry.receipt));
+        let returned = scheduled(Status::Pending, Some(open.position(number)?), entry.receipt);
+        // It ran while it waited and would fall out of the queue.
+        if force && entry.receipt.is_some() && open.force(number)? {
+            let (_, state) = open.commit()?;
+            return Ok(Applied { state, returned: Returned::Schedule(returned), ran: vec![] });
+        }
+        return unchanged(returned);
     }
     if entry.receipt.is_some() && !force {
         return unchanged(scheduled(Status::Done, None, entry.receipt));
     }
+    open.check_room()?;
     let item = |cid| Item { car: cid, depth: 0, cause: None, caller: host.caller(), force };
     let number = open.enqueue(car.bytes(), item)?;
     open.set_entry(&id, Entry { pending: Some(number), ..entry })?;

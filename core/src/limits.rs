@@ -25,7 +25,8 @@ pub const NONCE_BYTES_MAX: usize = 64;
 /// Controllers are written with every change of their bucket.
 pub const CONTROLLERS_MAX: usize = 16;
 
-/// Pending CARs of one bucket: what is queued stays in state until somebody pays for running it.
+/// Pending CARs of one bucket, beyond which users schedule no more: what is queued stays in state until somebody pays for
+/// running it. Continuations may go beyond, or a full queue could not be run; who runs their cause pays for them.
 pub const QUEUE_MAX: u64 = 4096;
 
 /// Tasks of one `Run`: the message's own gas limit ends earlier on chain, this bounds a replay's memory.

@@ -83,11 +83,27 @@ impl<'h, H: Host> Open<'h, H> {
         Ok(self.queue.as_mut().expect("loaded above"))
     }
 
+    /// Whether users may schedule more. Continuations are not asked: a full queue would stop the run that empties it.
+    pub fn check_room(&self) -> Result<(), Abort> {
+        match self.bucket.pending() < QUEUE_MAX {
+            true => Ok(()),
+            false => Err(Abort::QueueFull(self.id.clone())),
+        }
+    }
+
+    /// Marks a pending task as forced; answers whether it was not yet.
+    pub fn force(&mut self, number: u64) -> Result<bool, Abort> {
+        let item = self.queue()?.get(&queue_key(number))?;
+        let item = item.ok_or_else(|| Abort::State(format!("task {number} of the queue is missing")))?;
+        if !item.force {
+            self.queue()?.set(&queue_key(number), &Item { force: true, ..item })?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
     /// Writes `car` and puts it at the queue's end; answers its number.
     pub fn enqueue(&mut self, car: &[u8], item: impl FnOnce(Cid) -> Item) -> Result<u64, Abort> {
-        if self.bucket.pending() >= QUEUE_MAX {
-            return Err(Abort::QueueFull(self.id.clone()));
-        }
         let written = self.host.store().put(Code::Blake2b256, &Block::new(RAW, car));
         let cid = written.map_err(|error| Abort::State(format!("failed to write a CAR: {error}")))?;
         let number = self.bucket.tail;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use fvm_shared::ActorID;
 use fvm_shared::clock::ChainEpoch;
 
-use crate::car::Car;
+use crate::car::{Car, CarError};
 use crate::cid::CarId;
 use crate::dag_cbor::{self, Ipld};
 use crate::did::BucketId;
@@ -107,7 +107,7 @@ pub(crate) struct Tools {
     /// SHA-256.
     pub hash: fn(&[u8]) -> [u8; 32],
     /// Packs a task with the blocks of the CAR that it links to.
-    pub pack: fn(&Task, &Car) -> Vec<u8>,
+    pub pack: fn(&Task, &Car) -> Result<Vec<u8>, CarError>,
 }
 
 /// All that a protocol can see and do.
@@ -175,8 +175,11 @@ impl<'a> Cx<'a> {
                 format!("expected at most {FORKS_MAX} continuations of one task, got more"),
             ));
         }
-        dag_cbor::check(&task.to_ipld()).map_err(|why| Failure::new("ForkInvalid", why))?;
-        self.tasks.push(task);
+        // What is queued must run: a task that could not be read back would stop its queue for ever.
+        let invalid = |why: String| Failure::new("ForkInvalid", why);
+        let value = task.to_ipld();
+        dag_cbor::check(&value).map_err(invalid)?;
+        self.tasks.push(Task::from_ipld(value).map_err(|error| invalid(error.to_string()))?);
         Ok(())
     }
 
@@ -209,14 +212,18 @@ impl<'a> Cx<'a> {
         }
     }
 
+    /// A receipt wraps `out` twice, `{out: {ok}}`, and must be readable itself.
     fn checked(&self, out: Ipld) -> Result<Ipld, Error> {
-        dag_cbor::check(&out).map_err(|why| Failure::new("OutInvalid", why))?;
-        Ok(out)
+        let wrapped = Ipld::List(vec![Ipld::List(vec![out])]);
+        dag_cbor::check(&wrapped).map_err(|why| Failure::new("OutInvalid", format!("in the receipt: {why}")))?;
+        let unwrap = |value| if let Ipld::List(mut list) = value { list.pop() } else { None };
+        unwrap(wrapped).and_then(unwrap).ok_or_else(|| Abort::State("an out got lost".into()).into())
     }
 
     fn packed(&mut self, call: &Call<'_>) -> Result<Vec<Vec<u8>>, Error> {
         let pack = |task| {
-            let car = (self.tools.pack)(&task, call.car);
+            let packed = (self.tools.pack)(&task, call.car);
+            let car = packed.map_err(|error| Failure::new("ForkInvalid", error.to_string()))?;
             if car.len() > CAR_BYTES_MAX {
                 let message = format!("expected a continuation of at most {CAR_BYTES_MAX} bytes, got {}", car.len());
                 return Err(Failure::new("ForkTooLarge", message).into());

@@ -46,4 +46,6 @@ scenarios! {
         linked_blocks_travel_with_a_continuation;
     limits: bad_cars_are_refused_each_in_its_own_words bad_messages_are_refused_each_in_its_own_words
         controllers_are_resolved_and_bounded;
+    hostile: the_deepest_values_run a_receipt_is_never_too_deep_to_be_read a_continuation_that_is_no_task_is_a_failure
+        forcing_what_was_invoked_while_it_waited_runs_it_again;
 }

@@ -1,6 +1,7 @@
 //! Behaviour, as functions over a world.
 
 pub mod forks;
+pub mod hostile;
 pub mod kv;
 pub mod limits;
 pub mod modes;
