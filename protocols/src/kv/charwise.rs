@@ -18,10 +18,10 @@ pub enum CharwiseError {
     #[error("expected an integer of at most 2^53 either way in a key, got {0}")]
     Integer(i128),
     /// Charwise would give it the encoding of another value.
-    #[error("expected a key that charwise can decode again, got one that it takes for another: {0:?}")]
+    #[error("expected a key that charwise can decode again, got one that it takes for another: “{0}”")]
     Ambiguous(String),
     /// Not made by [`encode`].
-    #[error("expected a charwise encoding, got {0:?}")]
+    #[error("expected a charwise encoding, got “{0}”")]
     Encoding(String),
 }
 
@@ -31,6 +31,16 @@ pub fn encode(key: &Ipld) -> Result<String, CharwiseError> {
     match decode(&encoded) {
         Ok(back) if same(key, &back) => Ok(encoded),
         _ => Err(CharwiseError::Ambiguous(encoded)),
+    }
+}
+
+/// How long the encoding of a key is at least, without making it: an integer of one byte becomes 28, so that a small CAR
+/// could ask for megabytes.
+pub fn least_len(key: &Ipld) -> usize {
+    match key {
+        Ipld::String(text) => 1 + text.len(),
+        Ipld::List(items) => 1 + items.iter().map(|item| 1 + least_len(item)).sum::<usize>().max(1),
+        _ => 1,
     }
 }
 
@@ -134,7 +144,7 @@ fn scalar(text: &str) -> Result<Ipld, CharwiseError> {
 /// `E<exponent + 500>M<mantissa>` to an integer where it is one that JavaScript holds exactly, else to a float.
 fn parse(negative: bool, text: &str) -> Option<Ipld> {
     let (exponent, mantissa) = text.strip_prefix('E')?.split_once('M')?;
-    let exponent = exponent.parse::<i32>().ok()? - 500;
+    let exponent = exponent.parse::<i32>().ok().filter(|exponent| (0..1000).contains(exponent))? - 500;
     let (first, rest) = mantissa.split_once('.')?;
     if first.len() != 1 || !(first.bytes().chain(rest.bytes())).all(|b| b.is_ascii_digit()) {
         return None;
@@ -229,6 +239,7 @@ mod tests {
         for (value, encoded) in cases {
             assert_eq!(encode(&value).as_deref(), Ok(&*encoded), "{value:?}");
             assert!(same(&value, &decode(&encoded).unwrap()), "{value:?}");
+            assert!(least_len(&value) <= encoded.len(), "{value:?}");
         }
         let nested = Ipld::List(vec![s("a"), Ipld::List(vec![s("b"), Ipld::List(vec![s("c")])])]);
         assert_eq!(encode(&nested).unwrap(), "KJa\"KJb\"KJc!!!");
@@ -278,7 +289,9 @@ mod tests {
 
     #[test]
     fn texts_that_are_no_encoding_are_refused() {
-        for text in ["", "X", "K", "KJa", "KJa!!", "FE5", "FExxxM1.0", "FE500M", "FE500M11.0", "Jok!\u{0}"] {
+        for text in
+            ["", "X", "K", "KJa", "KJa!!", "FE5", "FExxxM1.0", "FE500M", "FE500M11.0", "FE-2147483648M1.0", "Jok!\u{0}"]
+        {
             let decoded = decode(text);
             assert!(decoded.is_err() || text.starts_with('J'), "{text:?} gave {decoded:?}");
         }

@@ -121,15 +121,23 @@ fn key(value: &Ipld) -> Result<String, Failure> {
         let message = "expected a key outside [null, …], which is kept for receipts";
         return Err(Failure::new("KeyReserved", message));
     }
+    let too_long = |got| {
+        let message = format!("expected a key of at most {KEY_BYTES_MAX} bytes when encoded, got {got}");
+        Failure::new("KeyTooLong", message)
+    };
+    let least = charwise::least_len(value);
+    if least > KEY_BYTES_MAX {
+        return Err(too_long(format!("{least} or more")));
+    }
     let encoded = charwise::encode(value).map_err(|error| Failure::new("KeyInvalid", error.to_string()))?;
     if encoded.len() > KEY_BYTES_MAX {
-        let message = format!("expected a key of at most {KEY_BYTES_MAX} bytes when encoded, got {}", encoded.len());
-        return Err(Failure::new("KeyTooLong", message));
+        return Err(too_long(encoded.len().to_string()));
     }
     Ok(encoded)
 }
 
-/// The index row of a receipt: `[null, CAR id, null]` → link to the receipt, before all keys of users.
+/// The index row of a receipt: `[null, CAR id, null]` → link to the receipt. It sorts before all lists of users but the empty
+/// one, and after what is no list.
 pub fn receipt_op(ran: CarId, receipt: CarId) -> Op {
     let key = Ipld::List(vec![Ipld::Null, Ipld::String(ran.to_string()), Ipld::Null]);
     let key = charwise::encode(&key).expect("a CID is a plain string").into_bytes();
