@@ -14,6 +14,7 @@ use bucket_core::abi::{self, BucketParams, Message, ReceiptParams, method};
 use bucket_core::cid::Cid;
 use bucket_core::error::Abort;
 use bucket_core::execute;
+use bucket_core::host::Host;
 use bucket_core::state;
 use bucket_protocols::TABLE;
 use fvm_ipld_encoding::{CBOR, RawBytes};
@@ -44,10 +45,12 @@ fn dispatch(number: u64, params: u32) -> Result<RawBytes, Abort> {
     match number {
         method::CONSTRUCTOR => construct().map(|()| RawBytes::default()),
         method::RECEIPT => {
+            no_value()?;
             let params: ReceiptParams = abi::decode("Receipt", &read(params)?)?;
             execute::receipt(&FvmHost::default(), &root()?, &params).map(|found| abi::encode(&found))
         }
         method::BUCKET => {
+            no_value()?;
             let params: BucketParams = abi::decode("Bucket", &read(params)?)?;
             execute::bucket(&FvmHost::default(), &root()?, &params.bucket).map(|found| abi::encode(&found))
         }
@@ -61,7 +64,13 @@ fn dispatch(number: u64, params: u32) -> Result<RawBytes, Abort> {
     }
 }
 
+/// The machine refuses value for the methods that it applies; these two are the actor's.
+fn no_value() -> Result<(), Abort> {
+    if FvmHost::default().value_received() { Err(Abort::Value) } else { Ok(()) }
+}
+
 fn construct() -> Result<(), Abort> {
+    no_value()?;
     if sdk::message::caller() != INIT {
         sdk::vm::abort(ExitCode::USR_FORBIDDEN.value(), Some("expected Init to construct the actor"));
     }
