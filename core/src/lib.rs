@@ -12,6 +12,12 @@
 //! - **A CAR runs once**, unless somebody forces it; then its receipt names the one before.
 //! - **What comes from outside is canonical or refused**, and every block is hashed again.
 
+// What `clippy.toml` beside this crate's manifest lists, and floats' arithmetic, could make native and wasm differ.
+#![deny(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
+#![deny(clippy::float_arithmetic, clippy::iter_over_hash_type)]
+// A panic is for what can't happen, and says why it can't.
+#![deny(clippy::unwrap_used, clippy::panic)]
+
 pub mod abi;
 pub mod batch;
 pub mod bucket;

@@ -1,5 +1,11 @@
 //! The built-in protocols, one folder each. To add one: copy `echo/`, and add its line to [`TABLE`].
 
+// What `clippy.toml` beside this crate's manifest lists, and floats' arithmetic, could make native and wasm differ.
+#![deny(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
+#![deny(clippy::float_arithmetic, clippy::iter_over_hash_type)]
+// A panic is for what can't happen, and says why it can't.
+#![deny(clippy::unwrap_used, clippy::panic)]
+
 pub mod args;
 pub mod echo;
 pub mod kv;
