@@ -93,13 +93,14 @@ impl<'a> Reader<'a> {
 
     #[inline(always)]
     pub fn take(&mut self, len: u64) -> Result<&'a [u8], DagCborError> {
-        let left = self.bytes.len() - self.at;
-        if len > left as u64 {
-            return self.error(format!("expected {len} bytes, got {left}"));
+        let end = usize::try_from(len).ok().and_then(|len| self.at.checked_add(len));
+        match end.and_then(|end| self.bytes.get(self.at..end)) {
+            Some(taken) => {
+                self.at += taken.len();
+                Ok(taken)
+            }
+            None => self.error(format!("expected {len} bytes, got {}", self.left().len())),
         }
-        let start = self.at;
-        self.at += len as usize;
-        Ok(&self.bytes[start..self.at])
     }
 
     /// Major type and argument of the next head. For [`SIMPLE`] the argument of a float is its bits.
@@ -139,10 +140,19 @@ impl<'a> Reader<'a> {
             .map_or_else(|| self.error(format!("expected at most {DEPTH_MAX} levels of nesting, got more")), Ok)
     }
 
-    #[inline(always)]
     fn text(&mut self, len: u64) -> Result<&'a str, DagCborError> {
         let bytes = self.take(len)?;
         std::str::from_utf8(bytes).or_else(|_| self.error("expected UTF-8 text"))
+    }
+
+    /// Passes over text. Most is short and ASCII, which is quicker to see than that it is UTF-8.
+    #[inline(always)]
+    fn skip_text(&mut self, len: u64) -> Result<&'a [u8], DagCborError> {
+        let bytes = self.take(len)?;
+        if bytes.iter().fold(0, |all, byte| all | byte) < 0x80 || std::str::from_utf8(bytes).is_ok() {
+            return Ok(bytes);
+        }
+        self.error("expected UTF-8 text")
     }
 
     /// A list or map can't have more entries than there are bytes left.
@@ -156,15 +166,13 @@ impl<'a> Reader<'a> {
     }
 
     /// The next key of a map, which must be greater than `last`: shorter first, then by bytes.
-    fn key(&mut self, last: Option<&str>) -> Result<&'a str, DagCborError> {
+    #[inline(always)]
+    fn key(&mut self, last: Option<&[u8]>) -> Result<&'a [u8], DagCborError> {
         let at = self.at;
         let (TEXT, _, len) = self.head()? else { return self.error("expected text as a map's key") };
-        let key = self.text(len)?;
+        let key = self.skip_text(len)?;
         match last {
-            Some(last) if (last.len(), last) >= (key.len(), key) => {
-                let what = format!("expected map keys sorted and each once, got “{key}” after “{last}”");
-                Err(DagCborError { at, what })
-            }
+            Some(last) if (last.len(), last) >= (key.len(), key) => Err(unsorted(at, last, key)),
             _ => Ok(key),
         }
     }
@@ -219,7 +227,7 @@ impl<'a> Reader<'a> {
                 let mut last = None;
                 for _ in 0..self.count(argument)? {
                     let key = self.key(last)?;
-                    map.insert(key.to_owned(), self.value(depth)?);
+                    map.insert(String::from_utf8_lossy(key).into_owned(), self.value(depth)?);
                     last = Some(key);
                 }
                 Ipld::Map(map)
@@ -229,12 +237,19 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// Passes over one value. Leaves are handled where they stand; only what nests calls itself.
+    #[inline(always)]
     pub fn skip(&mut self, depth: usize) -> Result<(), DagCborError> {
-        let (major, info, argument) = self.head()?;
+        match self.head()? {
+            (UNSIGNED | NEGATIVE, ..) => Ok(()),
+            (BYTES, _, len) => self.take(len).map(drop),
+            (TEXT, _, len) => self.skip_text(len).map(drop),
+            (major, info, argument) => self.skip_nested(major, info, argument, depth),
+        }
+    }
+
+    fn skip_nested(&mut self, major: u8, info: u8, argument: u64, depth: usize) -> Result<(), DagCborError> {
         match major {
-            UNSIGNED | NEGATIVE => {}
-            BYTES => drop(self.take(argument)?),
-            TEXT => drop(self.text(argument)?),
             LIST => {
                 let depth = self.deeper(depth)?;
                 for _ in 0..self.count(argument)? {
@@ -254,6 +269,12 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
+}
+
+#[cold]
+fn unsorted(at: usize, last: &[u8], key: &[u8]) -> DagCborError {
+    let (last, key) = (String::from_utf8_lossy(last), String::from_utf8_lossy(key));
+    DagCborError { at, what: format!("expected map keys sorted and each once, got “{key}” after “{last}”") }
 }
 
 /// Encodes a value in its one strict form.

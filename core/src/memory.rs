@@ -142,6 +142,21 @@ impl Memory {
         Ok(applied)
     }
 
+    /// Forgets the blocks that the state no longer reaches.
+    pub fn compact(&mut self) -> Result<()> {
+        let kept = MemoryBlockstore::new();
+        let mut wanted = vec![self.root];
+        while let Some(cid) = wanted.pop() {
+            let Some(block) = self.store.get(&cid)? else { bail!("block {cid} is missing") };
+            if cid.codec() == DAG_CBOR {
+                dag_cbor::links(&fvm_ipld_encoding::from_slice::<Ipld>(&block)?, &mut wanted);
+            }
+            kept.put_keyed(&cid, &block)?;
+        }
+        self.store = kept;
+        Ok(())
+    }
+
     /// Answers `Receipt`.
     pub fn receipt(&self, params: &ReceiptParams) -> Result<ReceiptReturn, Abort> {
         execute::receipt(&self.host(&self.store, 0), &self.root, params)

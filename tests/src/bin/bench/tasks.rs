@@ -77,6 +77,7 @@ fn in_memory(bucket: &BucketId, cars: &[Vec<u8>]) -> Result<f64> {
             let params = CarParams { bucket: bucket.clone(), car: car.clone(), force: false };
             memory.apply(ALICE, Message::Schedule(params))?;
         }
+        memory.compact()?;
         let start = Instant::now();
         let applied = memory.apply(ALICE, Message::Run(RunParams { bucket: bucket.clone(), max: BATCH }))?;
         seconds += start.elapsed().as_secs_f64();
