@@ -155,6 +155,18 @@ proptest! {
 }
 
 #[test]
+fn the_keys_of_a_batch_do_not_become_megabytes() {
+    let mut store = Store::new();
+    let numbers = |from, count| (from..).take(count).map(Ipld::Integer);
+    assert!(store.batch(numbers(1, 2500).map(|key| op("put", &key, Some(&Ipld::Null))).collect()).is_ok());
+    let root = store.root();
+    let key = |n| Ipld::List(numbers(n, 30).collect());
+    let failure = store.batch((1..200).map(|n| op("put", &key(n), Some(&Ipld::Null))).collect()).unwrap_err();
+    assert_eq!(failure.name, "BatchTooLarge");
+    assert_eq!(store.root(), root);
+}
+
+#[test]
 fn a_key_of_a_few_bytes_does_not_become_megabytes() {
     let mut store = Store::new();
     let key = Ipld::List(vec![Ipld::Integer(1); 50_000]);
