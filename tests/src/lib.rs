@@ -6,7 +6,7 @@ pub mod memory;
 pub mod network;
 pub mod node;
 
-use bucket_core::abi::{CreateReturn, InvokeReturn, ReceiptReturn, RunReturn, ScheduleReturn};
+use bucket_core::abi::*;
 use bucket_core::bucket::{Bucket, Mode};
 use bucket_core::cid::CarId;
 use bucket_core::dag_cbor::Ipld;
@@ -51,29 +51,53 @@ impl Refused {
     }
 }
 
+/// Takes one variant out of what a message returned.
+macro_rules! returned {
+    ($variant:ident, $result:expr) => {
+        match $result {
+            Ok(Returned::$variant(value)) => Ok(value),
+            Ok(other) => panic!("returned {other:?}"),
+            Err(refused) => Err(refused),
+        }
+    };
+}
+
 /// A place where the machine runs.
 pub trait World {
     /// For messages of tests.
     fn name(&self) -> &'static str;
     /// An address of the user's.
     fn address(&self, user: User) -> Address;
+    /// Sends a message and answers what it returned.
+    fn apply(&mut self, user: User, message: Message) -> Result<Returned, Refused>;
     /// `Create`, as Alice.
     fn create_with(
         &mut self,
         bucket: &BucketId,
         mode: Mode,
         controllers: Vec<Address>,
-    ) -> Result<CreateReturn, Refused>;
+    ) -> Result<CreateReturn, Refused> {
+        let params = CreateParams { bucket: bucket.clone(), controllers, mode };
+        returned!(Create, self.apply(User::Alice, Message::Create(params)))
+    }
     /// `Create`, as Alice, who is the only controller.
     fn create(&mut self, bucket: &BucketId, mode: Mode) -> Result<CreateReturn, Refused> {
         self.create_with(bucket, mode, vec![])
     }
     /// `Schedule`.
-    fn schedule(&mut self, user: User, bucket: &BucketId, car: &[u8], force: bool) -> Result<ScheduleReturn, Refused>;
+    fn schedule(&mut self, user: User, bucket: &BucketId, car: &[u8], force: bool) -> Result<ScheduleReturn, Refused> {
+        let params = CarParams { bucket: bucket.clone(), car: car.to_vec(), force };
+        returned!(Schedule, self.apply(user, Message::Schedule(params)))
+    }
     /// `Run`.
-    fn run(&mut self, user: User, bucket: &BucketId, max: u64) -> Result<RunReturn, Refused>;
+    fn run(&mut self, user: User, bucket: &BucketId, max: u64) -> Result<RunReturn, Refused> {
+        returned!(Run, self.apply(user, Message::Run(RunParams { bucket: bucket.clone(), max })))
+    }
     /// `Invoke`.
-    fn invoke(&mut self, user: User, bucket: &BucketId, car: &[u8], force: bool) -> Result<InvokeReturn, Refused>;
+    fn invoke(&mut self, user: User, bucket: &BucketId, car: &[u8], force: bool) -> Result<InvokeReturn, Refused> {
+        let params = CarParams { bucket: bucket.clone(), car: car.to_vec(), force };
+        returned!(Invoke, self.apply(user, Message::Invoke(params)))
+    }
     /// `Receipt`.
     fn receipt(&mut self, bucket: &BucketId, car: CarId) -> Result<ReceiptReturn, Refused>;
     /// `Bucket`.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bucket_core::abi::*;
 use bucket_core::batch::Execution;
-use bucket_core::bucket::{Bucket, Mode, Queue};
+use bucket_core::bucket::{Bucket, Queue};
 use bucket_core::cid::{CarId, NativeHasher, RAW};
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
@@ -94,9 +94,19 @@ impl MemoryWorld {
     fn actor_id(&self, user: User) -> u64 {
         self.ids[user as usize]
     }
+}
+
+impl World for MemoryWorld {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn address(&self, user: User) -> Address {
+        Address::new_id(self.actor_id(user))
+    }
 
     /// Applies a message.
-    pub fn apply(&mut self, user: User, message: Message) -> Result<Returned, Refused> {
+    fn apply(&mut self, user: User, message: Message) -> Result<Returned, Refused> {
         let before = self.memory.root;
         let applied = self.memory.apply(self.actor_id(user), message);
         self.memory.epoch += 1;
@@ -110,52 +120,6 @@ impl MemoryWorld {
                 Err(abort.into())
             }
         }
-    }
-}
-
-/// Takes one variant out of what a message returned.
-#[macro_export]
-macro_rules! returned {
-    ($variant:ident, $result:expr) => {
-        match $result {
-            Ok(bucket_core::abi::Returned::$variant(value)) => Ok(value),
-            Ok(other) => panic!("returned {other:?}"),
-            Err(refused) => Err(refused),
-        }
-    };
-}
-
-impl World for MemoryWorld {
-    fn name(&self) -> &'static str {
-        "memory"
-    }
-
-    fn address(&self, user: User) -> Address {
-        Address::new_id(self.actor_id(user))
-    }
-
-    fn create_with(
-        &mut self,
-        bucket: &BucketId,
-        mode: Mode,
-        controllers: Vec<Address>,
-    ) -> Result<CreateReturn, Refused> {
-        let params = CreateParams { bucket: bucket.clone(), controllers, mode };
-        returned!(Create, self.apply(User::Alice, Message::Create(params)))
-    }
-
-    fn schedule(&mut self, user: User, bucket: &BucketId, car: &[u8], force: bool) -> Result<ScheduleReturn, Refused> {
-        let params = CarParams { bucket: bucket.clone(), car: car.to_vec(), force };
-        returned!(Schedule, self.apply(user, Message::Schedule(params)))
-    }
-
-    fn run(&mut self, user: User, bucket: &BucketId, max: u64) -> Result<RunReturn, Refused> {
-        returned!(Run, self.apply(user, Message::Run(RunParams { bucket: bucket.clone(), max })))
-    }
-
-    fn invoke(&mut self, user: User, bucket: &BucketId, car: &[u8], force: bool) -> Result<InvokeReturn, Refused> {
-        let params = CarParams { bucket: bucket.clone(), car: car.to_vec(), force };
-        returned!(Invoke, self.apply(user, Message::Invoke(params)))
     }
 
     fn receipt(&mut self, bucket: &BucketId, car: CarId) -> Result<ReceiptReturn, Refused> {

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use bucket_actor_wasm::WASM;
-use bucket_client::{ActorClient, Chain, ClientError, Gateway, Key, Sent, dag_json, deploy};
+use bucket_client::{ActorClient, Chain, ClientError, Gateway, Key, dag_json, deploy};
 use bucket_core::abi::*;
-use bucket_core::bucket::{Bucket, Mode};
+use bucket_core::bucket::Bucket;
 use bucket_core::cid::{CarId, Cid, NativeHasher};
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
@@ -148,10 +148,6 @@ impl NetworkWorld {
     fn ask<T>(&self, answer: impl Future<Output = Result<T, ClientError>>) -> Result<T, Refused> {
         Ok(self.runtime.block_on(answer)?)
     }
-
-    fn sent<T>(&self, answer: impl Future<Output = Result<Sent<T>, ClientError>>) -> Result<T, Refused> {
-        Ok(self.runtime.block_on(answer)?.value)
-    }
 }
 
 /// The indexer writes CIDs as text, Lotus as `{"/": …}`.
@@ -169,25 +165,23 @@ impl World for NetworkWorld {
         self.devnet.account(user as usize).expect("an account").address()
     }
 
-    fn create_with(
-        &mut self,
-        bucket: &BucketId,
-        mode: Mode,
-        controllers: Vec<Address>,
-    ) -> Result<CreateReturn, Refused> {
-        self.sent(self.client(User::Alice).create(bucket, mode, controllers))
-    }
-
-    fn schedule(&mut self, user: User, bucket: &BucketId, car: &[u8], force: bool) -> Result<ScheduleReturn, Refused> {
-        self.sent(self.client(user).schedule(bucket, car.to_vec(), force))
-    }
-
-    fn run(&mut self, user: User, bucket: &BucketId, max: u64) -> Result<RunReturn, Refused> {
-        self.sent(self.client(user).run(bucket, max))
-    }
-
-    fn invoke(&mut self, user: User, bucket: &BucketId, car: &[u8], force: bool) -> Result<InvokeReturn, Refused> {
-        self.sent(self.client(user).invoke(bucket, car.to_vec(), force))
+    fn apply(&mut self, user: User, message: Message) -> Result<Returned, Refused> {
+        let client = self.client(user);
+        let sent = async {
+            Ok(match message {
+                Message::Create(CreateParams { bucket, controllers, mode }) => {
+                    Returned::Create(client.create(&bucket, mode, controllers).await?.value)
+                }
+                Message::Schedule(CarParams { bucket, car, force }) => {
+                    Returned::Schedule(client.schedule(&bucket, car, force).await?.value)
+                }
+                Message::Run(RunParams { bucket, max }) => Returned::Run(client.run(&bucket, max).await?.value),
+                Message::Invoke(CarParams { bucket, car, force }) => {
+                    Returned::Invoke(client.invoke(&bucket, car, force).await?.value)
+                }
+            })
+        };
+        self.ask(sent)
     }
 
     fn receipt(&mut self, bucket: &BucketId, car: CarId) -> Result<ReceiptReturn, Refused> {

@@ -5,7 +5,7 @@
 
 use bucket_actor_wasm::WASM;
 use bucket_core::abi::*;
-use bucket_core::bucket::{Bucket, Mode};
+use bucket_core::bucket::Bucket;
 use bucket_core::cid::{CarId, Cid, NativeHasher};
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
@@ -23,7 +23,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::memory::{Index, queue};
-use crate::{Refused, User, World, returned};
+use crate::{Refused, User, World};
 
 /// The largest message that the mempool takes.
 const MESSAGE_BYTES_MAX: usize = bucket_core::limits::MESSAGE_BYTES_MAX;
@@ -99,35 +99,6 @@ impl NodeWorld {
         self.chain.commit()
     }
 
-    /// Applies a message on the FVM and natively, and compares.
-    pub fn apply(&mut self, user: User, message: Message) -> Result<Returned, Refused> {
-        let (method, params) = message.encode();
-        let before = self.root();
-        let executed = self.send(user, method, params)?;
-        let after = self.root();
-        let store = Reachable::new(self.chain.store(), before);
-        let addresses = [User::Alice, User::Bob].map(|user| (self.address(user), self.actor_id(user))).into();
-        let host = MemoryHost { store, caller: self.actor_id(user), epoch: executed.block.height(), addresses };
-        let native = execute::apply(&host, &TABLE, &before, message);
-        let code = executed.receipt.exit_code.value();
-        match native {
-            Ok(applied) => {
-                assert_eq!(code, 0, "the FVM failed where the native machine did not: {}", executed.failure);
-                assert_eq!(applied.state, after, "state roots differ");
-                assert_eq!(applied.returned.encode(), executed.receipt.return_data, "return values differ");
-                assert_eq!(applied.ran.len(), executed.events.len(), "one event per execution");
-                self.index.extend(applied.ran);
-                Ok(applied.returned)
-            }
-            Err(abort) => {
-                assert_eq!(code, abort.code(), "exit codes differ: {} natively {abort}", executed.failure);
-                assert_eq!(before, after, "an abort changed state");
-                assert!(executed.failure.contains(&abort.to_string()), "{} natively {abort}", executed.failure);
-                Err(Refused::Abort { code, message: abort.to_string() })
-            }
-        }
-    }
-
     /// Calls a method that changes nothing.
     pub fn query<T: DeserializeOwned>(&self, method: u64, params: &impl Serialize) -> Result<T, Refused> {
         let params = encode(params).to_vec();
@@ -168,28 +139,33 @@ impl World for NodeWorld {
         self.account(user).address()
     }
 
-    fn create_with(
-        &mut self,
-        bucket: &BucketId,
-        mode: Mode,
-        controllers: Vec<Address>,
-    ) -> Result<CreateReturn, Refused> {
-        let params = CreateParams { bucket: bucket.clone(), controllers, mode };
-        returned!(Create, self.apply(User::Alice, Message::Create(params)))
-    }
-
-    fn schedule(&mut self, user: User, bucket: &BucketId, car: &[u8], force: bool) -> Result<ScheduleReturn, Refused> {
-        let params = CarParams { bucket: bucket.clone(), car: car.to_vec(), force };
-        returned!(Schedule, self.apply(user, Message::Schedule(params)))
-    }
-
-    fn run(&mut self, user: User, bucket: &BucketId, max: u64) -> Result<RunReturn, Refused> {
-        returned!(Run, self.apply(user, Message::Run(RunParams { bucket: bucket.clone(), max })))
-    }
-
-    fn invoke(&mut self, user: User, bucket: &BucketId, car: &[u8], force: bool) -> Result<InvokeReturn, Refused> {
-        let params = CarParams { bucket: bucket.clone(), car: car.to_vec(), force };
-        returned!(Invoke, self.apply(user, Message::Invoke(params)))
+    /// Applies a message on the FVM and natively, and compares.
+    fn apply(&mut self, user: User, message: Message) -> Result<Returned, Refused> {
+        let (method, params) = message.encode();
+        let before = self.root();
+        let executed = self.send(user, method, params)?;
+        let after = self.root();
+        let store = Reachable::new(self.chain.store(), before);
+        let addresses = [User::Alice, User::Bob].map(|user| (self.address(user), self.actor_id(user))).into();
+        let host = MemoryHost { store, caller: self.actor_id(user), epoch: executed.block.height(), addresses };
+        let native = execute::apply(&host, &TABLE, &before, message);
+        let code = executed.receipt.exit_code.value();
+        match native {
+            Ok(applied) => {
+                assert_eq!(code, 0, "the FVM failed where the native machine did not: {}", executed.failure);
+                assert_eq!(applied.state, after, "state roots differ");
+                assert_eq!(applied.returned.encode(), executed.receipt.return_data, "return values differ");
+                assert_eq!(applied.ran.len(), executed.events.len(), "one event per execution");
+                self.index.extend(applied.ran);
+                Ok(applied.returned)
+            }
+            Err(abort) => {
+                assert_eq!(code, abort.code(), "exit codes differ: {} natively {abort}", executed.failure);
+                assert_eq!(before, after, "an abort changed state");
+                assert!(executed.failure.contains(&abort.to_string()), "{} natively {abort}", executed.failure);
+                Err(Refused::Abort { code, message: abort.to_string() })
+            }
+        }
     }
 
     fn receipt(&mut self, bucket: &BucketId, car: CarId) -> Result<ReceiptReturn, Refused> {
