@@ -6,6 +6,8 @@
 //! | `Create`, `Schedule`, `Run`, `Invoke` | see `bucket_core::abi` | see there |
 //! | `Receipt`, `Bucket` | see there; they change nothing and are for `StateCall` | see there |
 #![cfg(target_arch = "wasm32")]
+#![deny(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
+#![deny(clippy::float_arithmetic, clippy::iter_over_hash_type, clippy::unwrap_used, clippy::panic)]
 
 mod event;
 mod host;

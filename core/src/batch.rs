@@ -6,6 +6,7 @@
 use crate::bucket::{Entry, Item, Mode};
 use crate::car::Car;
 use crate::cid::{CarId, Hasher};
+use crate::dag_cbor;
 use crate::did::BucketId;
 use crate::error::{Abort, Failure};
 use crate::host::Host;
@@ -134,6 +135,12 @@ fn all_at_once(cx: &mut Cx<'_>, protocols: &Protocols, batch: &[Ready]) -> Resul
             return Err(Abort::State(what));
         }
         for (at, answer) in places.into_iter().zip(answers) {
+            if let Err(why) = answer.out.as_ref().map_or(Ok(()), dag_cbor::check) {
+                return Err(Abort::State(format!(
+                    "protocol {} answered what can't be encoded: {why}",
+                    protocol.name()
+                )));
+            }
             replies[at] = Some(answer);
         }
     }

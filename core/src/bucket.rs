@@ -9,6 +9,7 @@ use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::cid::CarId;
+use crate::error::Abort;
 use crate::map::{Bytes, Map};
 
 /// How a bucket runs what is pending. Fixed when it is created.
@@ -101,6 +102,14 @@ pub struct Item {
     pub caller: ActorID,
     /// Whether it runs again if it ran already.
     pub force: bool,
+}
+
+impl Item {
+    /// The receipt that asked for it.
+    pub fn cause(&self) -> Result<Option<CarId>, Abort> {
+        let id = |cause: &Bytes| cause.0[..].try_into().map(CarId);
+        self.cause.as_ref().map(id).transpose().map_err(|_| Abort::State("a cause that is no receipt's id".into()))
+    }
 }
 
 /// What is known of an input CAR. In state a receipt alone is bytes, a pending number alone an integer, all else a list.

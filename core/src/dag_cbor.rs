@@ -377,7 +377,7 @@ fn write(out: &mut Vec<u8>, value: &Ipld) {
     }
 }
 
-/// All links of a value, in the order of its encoding.
+/// All links of a value; those of a map in the order of its keys' bytes.
 pub fn links(value: &Ipld, found: &mut Vec<Cid>) {
     match value {
         Ipld::Link(cid) => found.push(*cid),

@@ -145,7 +145,12 @@ fn invoke<H: Host>(host: &H, protocols: &Protocols, root: &Cid, params: CarParam
         let returned = InvokeReturn { receipt, ran: false, ok: None, root: open.bucket.root };
         return Ok(Applied { state: *root, returned: Returned::Invoke(returned), ran: vec![] });
     }
-    let ready = Ready { id, entry, car, task, depth: 0, cause: None, caller: host.caller() };
+    // A continuation that is invoked before its turn is still the continuation of its cause.
+    let (depth, cause) = match entry.pending {
+        Some(number) => open.item(number).and_then(|item| Ok((item.depth, item.cause()?)))?,
+        None => (0, None),
+    };
+    let ready = Ready { id, entry, car, task, depth, cause, caller: host.caller() };
     let ran = batch::run(&mut open, protocols, vec![ready])?;
     let (bucket, state) = open.commit()?;
     let [execution] = &ran[..] else { return Err(Abort::State("one task ran as several".into())) };
@@ -188,9 +193,7 @@ fn take<H: Host>(open: &mut Open<'_, H>, count: u64) -> Result<Vec<Ready>, Abort
             open.set_entry(&id, entry)?;
             continue;
         }
-        let cause = item.cause.map(|cause| <[u8; 32]>::try_from(&cause.0[..]).map(CarId)).transpose();
-        let cause = cause.map_err(|_| Abort::State("a cause that is no receipt's id".into()))?;
-        let task = Task::from_ipld(car.root_value())?;
+        let (cause, task) = (item.cause()?, Task::from_ipld(car.root_value())?);
         batch.push(Ready { id, entry, car, task, depth: item.depth, cause, caller: item.caller });
     }
     Ok(batch)

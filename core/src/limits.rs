@@ -35,6 +35,10 @@ pub const RUN_MAX: u64 = 1000;
 /// Continuations of one task: each is written to the queue at the sender's cost.
 pub const FORKS_MAX: usize = 16;
 
+/// All continuations of one task together: what a task writes to the queue has to fit a message's gas, or the task could
+/// never run and would hold up its queue.
+pub const FORK_BYTES_MAX: usize = 256 * 1024;
+
 /// Continuations of continuations. A chain that needs more returns to its user.
 pub const FORK_DEPTH_MAX: u64 = 16;
 

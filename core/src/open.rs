@@ -112,11 +112,16 @@ impl<'h, H: Host> Open<'h, H> {
         Ok(number)
     }
 
+    /// A pending CAR's item.
+    pub fn item(&mut self, number: u64) -> Result<Item, Abort> {
+        let item = self.queue()?.get(&queue_key(number))?;
+        item.ok_or_else(|| Abort::State(format!("task {number} of the queue is missing")))
+    }
+
     /// Takes the next pending CAR out of the queue.
     pub fn dequeue(&mut self) -> Result<(Item, Vec<u8>), Abort> {
         let number = self.bucket.head;
-        let item = self.queue()?.get(&queue_key(number))?;
-        let item = item.ok_or_else(|| Abort::State(format!("task {number} of the queue is missing")))?;
+        let item = self.item(number)?;
         self.bucket.head += 1;
         let car = self.host.store().get(&item.car);
         let car = car.map_err(|error| Abort::State(format!("failed to read the CAR of task {number}: {error}")))?;

@@ -13,7 +13,7 @@ use crate::cid::CarId;
 use crate::dag_cbor::{self, Ipld};
 use crate::did::BucketId;
 use crate::error::{Abort, Error, Failure};
-use crate::limits::{CAR_BYTES_MAX, FORKS_MAX};
+use crate::limits::{CAR_BYTES_MAX, FORK_BYTES_MAX, FORKS_MAX};
 use crate::task::Task;
 
 /// One pending task as its protocol sees it.
@@ -221,11 +221,17 @@ impl<'a> Cx<'a> {
     }
 
     fn packed(&mut self, call: &Call<'_>) -> Result<Vec<Vec<u8>>, Error> {
+        let mut bytes = 0;
         let pack = |task| {
             let packed = (self.tools.pack)(&task, call.car);
             let car = packed.map_err(|error| Failure::new("ForkInvalid", error.to_string()))?;
             if car.len() > CAR_BYTES_MAX {
                 let message = format!("expected a continuation of at most {CAR_BYTES_MAX} bytes, got {}", car.len());
+                return Err(Failure::new("ForkTooLarge", message).into());
+            }
+            bytes += car.len();
+            if bytes > FORK_BYTES_MAX {
+                let message = format!("expected continuations of at most {FORK_BYTES_MAX} bytes together, got more");
                 return Err(Failure::new("ForkTooLarge", message).into());
             }
             Ok(car)

@@ -43,7 +43,8 @@ scenarios! {
         values_may_link_into_the_car;
     forks: continuations_run_behind_their_cause a_continuation_that_ran_is_not_run_again chains_end_at_a_depth
         foreign_and_too_many_continuations_are_failures an_unknown_command_in_a_continuation_is_a_failure
-        linked_blocks_travel_with_a_continuation;
+        linked_blocks_travel_with_a_continuation a_continuation_that_is_invoked_early_keeps_its_cause
+        the_bytes_of_all_continuations_are_bounded;
     limits: bad_cars_are_refused_each_in_its_own_words bad_messages_are_refused_each_in_its_own_words
         controllers_are_resolved_and_bounded;
     hostile: the_deepest_values_run a_receipt_is_never_too_deep_to_be_read a_continuation_that_is_no_task_is_a_failure

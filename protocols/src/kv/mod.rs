@@ -23,11 +23,10 @@ use bucket_core::protocol::{Call, Cx, Op, Protocol};
 use crate::args::{self, Args};
 
 /// An encoded key, in bytes: it is written with its neighbours in the HAMT.
-pub const KEY_BYTES_MAX: usize = 1024;
+pub const KEY_BYTES_MAX: usize = 256;
 
-/// The encoded keys of one batch, in bytes. A number of 1 byte becomes 28 and each byte in state costs over 3,000 gas: the keys
-/// of one CAR could cost more than a block has, and nobody could ever run it. As many numbers as fit a CAR are within.
-pub const BATCH_KEYS_BYTES_MAX: usize = 128 * 1024;
+/// Ops of one batch: each rewrites a path of the map, and all of them have to fit a message's gas, or nobody could run it.
+pub const BATCH_OPS_MAX: usize = 256;
 
 /// Values whose DAG-CBOR is longer are in state by their hash.
 pub const INLINE_BYTES_MAX: usize = 32;
@@ -116,19 +115,11 @@ fn batch(fields: &BTreeMap<String, Ipld>) -> Result<Vec<Edit<'_>>, Failure> {
             other => Err(Failure::args(format!("expected an op of type put or del, got “{other}”"))),
         }
     };
-    let mut edits = Vec::new();
-    let mut bytes = 0;
-    for op in ops {
-        let edit = edit(op)?;
-        bytes += edit.key.len();
-        if bytes > BATCH_KEYS_BYTES_MAX {
-            let message =
-                format!("expected keys of at most {BATCH_KEYS_BYTES_MAX} bytes in a batch when encoded, got more");
-            return Err(Failure::new("BatchTooLarge", message));
-        }
-        edits.push(edit);
+    if ops.len() > BATCH_OPS_MAX {
+        let message = format!("expected at most {BATCH_OPS_MAX} ops in a batch, got {}", ops.len());
+        return Err(Failure::new("BatchTooLarge", message));
     }
-    Ok(edits)
+    ops.iter().map(edit).collect()
 }
 
 /// Checks and encodes a user's key.

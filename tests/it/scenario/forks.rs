@@ -114,3 +114,23 @@ pub fn linked_blocks_travel_with_a_continuation(world: &mut dyn World) {
     world.run(User::Alice, &b, 1).unwrap();
     assert_eq!(receipt_of(world, &b, id(&expected)).out, Ok(args));
 }
+
+pub fn a_continuation_that_is_invoked_early_keeps_its_cause(world: &mut dyn World) {
+    let b = bucket(world, "Early", Mode::Atomic);
+    let second = car(&b, "/echo", map([]), 1);
+    let first =
+        world.invoke(User::Alice, &b, &car(&b, "/echo/then", then(vec![next("/echo", map([]), 1)], "a"), 2), false);
+    assert_eq!(invoke(world, &b, &second).cause, Some(first.unwrap().receipt));
+    assert_eq!(world.run(User::Bob, &b, 10).unwrap().ran, 0);
+}
+
+pub fn the_bytes_of_all_continuations_are_bounded(world: &mut dyn World) {
+    let b = bucket(world, "Bytes", Mode::Atomic);
+    let mut tx = Tx::default();
+    let link = Ipld::Link(tx.write(&Ipld::Bytes(vec![7; 50_000])));
+    let tasks = (0..6).map(|nonce| next("/echo", map([("big", link.clone())]), nonce)).collect();
+    let task = task(&b, "/echo/then", then(tasks, "never"), 9).to_car_with(tx);
+    let receipt = invoke(world, &b, &task);
+    assert_eq!((receipt.out.unwrap_err().name.as_str(), receipt.fork), ("ForkTooLarge", vec![]));
+    assert_eq!(world.queue(&b), []);
+}
