@@ -138,8 +138,8 @@ fn judge(verdict: &Verdict) -> String {
     lines.extend(unverified.map(|block| format!("error: can't compute {} for block {}", block.hash, block.cid)));
     lines.extend(verdict.notes.iter().map(|note| format!("note: {note}")));
     lines.push(match &verdict.machine.why {
-        None => "as a task, the machine would take it".to_owned(),
-        Some(why) => format!("as a task, the machine would refuse it: {why}"),
+        None => "it holds a task: `bucket invoke` and `bucket schedule` take it with --car".to_owned(),
+        Some(why) => format!("it is nothing to invoke: {why}"),
     });
     lines.join("\n")
 }
