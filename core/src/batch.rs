@@ -6,14 +6,13 @@
 use crate::bucket::{Entry, Item, Mode};
 use crate::car::Car;
 use crate::cid::{CarId, Hasher};
-use crate::dag_cbor;
 use crate::did::BucketId;
 use crate::error::{Abort, Failure};
 use crate::host::Host;
 use crate::limits::FORK_DEPTH_MAX;
 use crate::map::Bytes;
 use crate::open::Open;
-use crate::protocol::{Call, Cx, Op, Protocols, Reply, Tools};
+use crate::protocol::{Call, Cx, Op, Protocols, Reply, Tools, encodable};
 use crate::receipt::Receipt;
 use crate::task::Task;
 
@@ -135,12 +134,8 @@ fn all_at_once(cx: &mut Cx<'_>, protocols: &Protocols, batch: &[Ready]) -> Resul
             return Err(Abort::State(what));
         }
         for (at, answer) in places.into_iter().zip(answers) {
-            if let Err(why) = answer.out.as_ref().map_or(Ok(()), dag_cbor::check) {
-                return Err(Abort::State(format!(
-                    "protocol {} answered what can't be encoded: {why}",
-                    protocol.name()
-                )));
-            }
+            let readable = answer.out.as_ref().map_or(Ok(()), encodable);
+            readable.map_err(|why| Abort::State(format!("protocol {}: {why}", protocol.name())))?;
             replies[at] = Some(answer);
         }
     }

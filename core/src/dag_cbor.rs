@@ -290,6 +290,11 @@ pub fn encode(value: &Ipld) -> Vec<u8> {
 
 /// Tells whether a value that [`decode`] did not make has a strict form, and is not nested too deeply.
 pub fn check(value: &Ipld) -> Result<(), String> {
+    check_under(value, 0)
+}
+
+/// The same for a value that is to stand `above` levels deep in another.
+pub(crate) fn check_under(value: &Ipld, above: usize) -> Result<(), String> {
     fn walk(value: &Ipld, depth: usize) -> Result<(), String> {
         match value {
             Ipld::Integer(n) if u64::try_from(*n).is_err() && u64::try_from(-1 - *n).is_err() => {
@@ -304,7 +309,7 @@ pub fn check(value: &Ipld) -> Result<(), String> {
             _ => Ok(()),
         }
     }
-    walk(value, DEPTH_MAX)
+    walk(value, DEPTH_MAX - above)
 }
 
 fn head(out: &mut Vec<u8>, major: u8, argument: u64) {

@@ -202,7 +202,11 @@ impl<'a> Cx<'a> {
         self.journal.clear();
         self.tasks.clear();
         self.ops.clear();
-        match f(self).and_then(|out| Ok((self.checked(out)?, self.packed(call)?))) {
+        let done = f(self).and_then(|out| {
+            encodable(&out)?;
+            Ok((out, self.packed(call)?))
+        });
+        match done {
             Ok((out, forks)) => Ok(Reply { out: Ok(out), forks, ops: std::mem::take(&mut self.ops) }),
             Err(Error::Abort(abort)) => Err(abort),
             Err(Error::Failure(failure)) => {
@@ -210,14 +214,6 @@ impl<'a> Cx<'a> {
                 Ok(Reply { out: Err(failure), forks: vec![], ops: vec![] })
             }
         }
-    }
-
-    /// A receipt wraps `out` twice, `{out: {ok}}`, and must be readable itself.
-    fn checked(&self, out: Ipld) -> Result<Ipld, Error> {
-        let wrapped = Ipld::List(vec![Ipld::List(vec![out])]);
-        dag_cbor::check(&wrapped).map_err(|why| Failure::new("OutInvalid", format!("in the receipt: {why}")))?;
-        let unwrap = |value| if let Ipld::List(mut list) = value { list.pop() } else { None };
-        unwrap(wrapped).and_then(unwrap).ok_or_else(|| Abort::State("an out got lost".into()).into())
     }
 
     fn packed(&mut self, call: &Call<'_>) -> Result<Vec<Vec<u8>>, Error> {
@@ -257,4 +253,9 @@ impl<'a> Cx<'a> {
     fn key(&self, key: &[u8]) -> Vec<u8> {
         [&[self.number], key].concat()
     }
+}
+
+/// A receipt wraps `out` twice, `{out: {ok}}`, and must be readable itself.
+pub(crate) fn encodable(out: &Ipld) -> Result<(), Failure> {
+    dag_cbor::check_under(out, 2).map_err(|why| Failure::new("OutInvalid", format!("in the receipt: {why}")))
 }
