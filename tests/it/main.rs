@@ -2,6 +2,7 @@
 
 mod chain;
 mod differential;
+mod gas;
 mod js;
 mod kill;
 mod scenario;
