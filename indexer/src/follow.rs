@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bucket_core::abi;
 use bucket_core::did::BucketId;
 use bucket_rpc::json::{Tipset as ChainTipset, TipsetKey};
@@ -14,7 +14,7 @@ use tracing::{debug, error, info, warn};
 use crate::blocks::{Blocks, Overlay};
 use crate::cars::Cars;
 use crate::node::{Node, Results, key_text};
-use crate::replay::{Replayed, hex, replay};
+use crate::replay::{Replayed, empty_state, hex, replay};
 use crate::store::{Batch, Halt, Store, Tipset};
 use crate::view;
 
@@ -109,7 +109,11 @@ impl Follow {
         if !halted.is_empty() {
             return self.differing(replayed, touched, at).await;
         }
-        let Some(chain) = results.head else { return Ok(vec![]) };
+        let Some(chain) = results.head else {
+            // Before its creation there is no actor. One that has buckets can't be gone: the node answers wrongly.
+            ensure!(replayed.state == empty_state()?.0, "the node knows no actor at {at}, but its buckets are indexed");
+            return Ok(vec![]);
+        };
         if chain == replayed.state {
             return Ok(vec![]);
         }

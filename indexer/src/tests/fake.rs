@@ -70,6 +70,8 @@ pub struct Chain {
     pub lies: BTreeMap<TipsetKey, (u32, Vec<MessageReceipt>)>,
     /// Answers of `Bucket` that replace the true ones.
     pub records: BTreeMap<String, Vec<u8>>,
+    /// Whether the node says that there is no actor.
+    pub denied: bool,
     /// Calls by their names.
     pub calls: BTreeMap<&'static str, u32>,
 }
@@ -113,6 +115,7 @@ impl Chain {
             nonce: 0,
             lies: BTreeMap::new(),
             records: BTreeMap::new(),
+            denied: false,
             calls: BTreeMap::new(),
         }))
     }
@@ -208,7 +211,7 @@ impl Chain {
     fn before(&self, key: &TipsetKey) -> Result<Cid, Failure> {
         let tipset = &self.get(key)?.tipset;
         let before = if tipset.height == 0 { self.get(key)? } else { self.get(&tipset.parents())? };
-        before.after.ok_or_else(|| Failure::new("resolution lookup failed: actor not found"))
+        before.after.filter(|_| !self.denied).ok_or_else(|| Failure::new("resolution lookup failed: actor not found"))
     }
 
     fn at(&self, height: i64, key: &TipsetKey, after: bool) -> Result<Tipset, Failure> {

@@ -254,6 +254,25 @@ async fn a_node_that_lags_takes_nothing_back() {
     assert_eq!(height(&watch).await, before + 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_denies_the_actor_is_not_believed() {
+    let chain = Chain::new(false);
+    history(&chain);
+    let (url, _node) = serve(chain.clone(), "127.0.0.1:0").await;
+    let dir = tempfile::tempdir().unwrap();
+    let watch = watch(&url, &dir).await;
+    catch_up(&watch).await;
+    let before = height(&watch).await;
+    chain.lock().unwrap().mine(0, NOTHING);
+    chain.lock().unwrap().denied = true;
+    let error = watch.round().await.unwrap_err();
+    assert!(format!("{error:#}").contains("knows no actor at"), "{error:#}");
+    assert_eq!(height(&watch).await, before);
+    chain.lock().unwrap().denied = false;
+    catch_up(&watch).await;
+    assert_eq!(height(&watch).await, before + 1);
+}
+
 /// Cut at any moment and started again, over and over: nothing is lost or doubled.
 
 #[tokio::test(flavor = "multi_thread")]
