@@ -93,8 +93,7 @@ impl<'h, H: Host> Open<'h, H> {
 
     /// Marks a pending task as forced; answers whether it was not yet.
     pub fn force(&mut self, number: u64) -> Result<bool, Abort> {
-        let item = self.queue()?.get(&queue_key(number))?;
-        let item = item.ok_or_else(|| Abort::State(format!("task {number} of the queue is missing")))?;
+        let item = self.item(number)?;
         if !item.force {
             self.queue()?.set(&queue_key(number), &Item { force: true, ..item })?;
             return Ok(true);
