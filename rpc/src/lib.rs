@@ -9,15 +9,18 @@
 //!
 //! 1. [`method`]: the trait, and how positional parameters are read;
 //! 2. [`json`]: what Lotus' JSON looks like, as plain structs that convert to and from `fvm_shared`;
-//! 3. [`methods`]: the table of methods, a file per family;
-//! 4. [`client`] and [`endpoint`]: HTTP calls, and where they go;
-//! 5. [`server`]: an axum router that speaks HTTP and WebSocket.
+//! 3. [`eth`]: how senders with an Ethereum key sign a message;
+//! 4. [`methods`]: the table of methods, a file per family;
+//! 5. [`client`] and [`endpoint`]: HTTP calls, and where they go;
+//! 6. [`server`]: an axum router that speaks HTTP and WebSocket.
 //!
 //! **The crate knows no bucket and runs no actor**: it depends on the chain's types only.
 
 pub mod method;
 
 pub mod json;
+
+pub mod eth;
 
 pub mod methods;
 

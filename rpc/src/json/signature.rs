@@ -18,7 +18,7 @@ pub enum SignatureType {
     Secp256k1 = 1,
     /// BLS12-381; 96 bytes.
     Bls = 2,
-    /// By an Ethereum key over the message as an Ethereum transaction; `fvm_shared` doesn't know it.
+    /// By an Ethereum key over the message as an Ethereum transaction, see [`crate::eth`]; `fvm_shared` doesn't know it.
     Delegated = 3,
 }
 
