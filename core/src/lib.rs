@@ -38,3 +38,4 @@ pub mod protocol;
 pub mod receipt;
 pub mod state;
 pub mod task;
+pub mod ucan;

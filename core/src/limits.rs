@@ -44,3 +44,21 @@ pub const FORK_DEPTH_MAX: u64 = 16;
 
 /// A failure's message in a receipt: it may quote input.
 pub const FAILURE_BYTES_MAX: usize = 512;
+
+// UCAN. What a request may cost before anybody knows whether it is allowed.
+
+/// Proofs of one invocation. Each is a signature to verify, of about 15 million gas when it is Ed25519.
+pub const PROOFS_MAX: usize = 8;
+
+/// Statements of one policy, nested ones counted.
+pub const POLICY_STATEMENTS_MAX: usize = 256;
+
+/// Nesting of a policy's statements: reading and asking recurse on the actor's stack.
+pub const POLICY_DEPTH_MAX: usize = 16;
+
+/// A selector names a place in arguments, which are at most as deep as [`DEPTH_MAX`].
+pub const SELECTOR_BYTES_MAX: usize = 1024;
+
+/// Steps that the policies of a request may take together on its arguments: statements, steps of selectors, compared
+/// values, words of compared or matched text. Quantifiers multiply statements by arguments.
+pub const POLICY_WORK_MAX: usize = 1 << 20;
