@@ -28,7 +28,7 @@ pub(super) struct Envelope {
 /// The signature of a token and the bytes that it is over.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Signed {
-    signature: [u8; 64],
+    signature: Vec<u8>,
     bytes: Vec<u8>,
 }
 
@@ -41,13 +41,10 @@ impl Envelope {
     /// Reads a token that has to have this tag.
     pub fn decode(block: &[u8], tag: &str) -> Result<Self, Denied> {
         let (signature, bytes) = split(block).map_err(|error| Denied::Malformed(error.to_string()))?;
-        let Ok(signature) = signature.try_into() else {
-            return Err(Denied::Malformed(format!("expected a signature of 64 bytes, got {}", signature.len())));
-        };
         let value = dag_cbor::decode(bytes).map_err(|error| Denied::Malformed(error.to_string()))?;
         let (header, payload) = open(value, tag)?;
         let algorithm = Algorithm::from_header(&header)?;
-        Ok(Self { payload, signed: Signed { signature, bytes: bytes.to_vec() }, algorithm })
+        Ok(Self { payload, signed: Signed { signature: signature.to_vec(), bytes: bytes.to_vec() }, algorithm })
     }
 
     /// The issuer's key, which the header has to fit.
@@ -77,8 +74,9 @@ impl Signed {
 
     /// The token's CID with its signature in the form that counts, see [`PublicKey::canonical`].
     pub fn cid<H: Hasher>(&self, key: &PublicKey) -> Cid {
-        let signature = key.canonical(&self.signature).unwrap_or(self.signature);
-        block_cid::<H>(DAG_CBOR, &envelope(&signature, &self.bytes))
+        let canonical = key.canonical(&self.signature);
+        let signature = canonical.as_ref().map_or(&self.signature[..], |signature| &signature[..]);
+        block_cid::<H>(DAG_CBOR, &envelope(signature, &self.bytes))
     }
 }
 

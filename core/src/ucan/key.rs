@@ -83,9 +83,9 @@ impl PublicKey {
         }
     }
 
-    /// The form of a signature that everybody can turn its other forms into. For P-256 both s and n − s are valid, so
-    /// that a holder could change a delegation's CID; the smaller one counts.
-    pub fn canonical(&self, signature: &[u8; 64]) -> Option<[u8; 64]> {
+    /// The form of a signature that counts, when that is another one. With P-256 both s and n − s are valid, so that
+    /// whoever holds a delegation could give it another CID; the smaller s counts.
+    pub fn canonical(&self, signature: &[u8]) -> Option<[u8; 64]> {
         let Self::P256(_) = self else { return None };
         let smaller = p256::ecdsa::Signature::from_slice(signature).ok()?.normalize_s()?;
         Some(smaller.to_bytes().into())
