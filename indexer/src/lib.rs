@@ -4,10 +4,12 @@
 //! Bytes of receipts never cross the chain; they are made again here. So verifying is no extra step: it is how they exist.
 //!
 //! Reading order: [`watch`] finds the tipsets, [`node`] asks for their messages, [`replay`] runs them, [`follow`] compares
-//! and stores; [`store`] and [`cars`] keep, [`http`] serves, [`validate`] compares it all once more.
+//! and stores, with what [`calls`] finds in traces where messages alone don't explain the state; [`store`] and [`cars`] keep,
+//! [`http`] serves, [`validate`] compares it all once more.
 
 pub mod blocks;
 pub mod cache;
+pub mod calls;
 pub mod cars;
 pub mod config;
 pub mod follow;

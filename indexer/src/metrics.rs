@@ -25,6 +25,8 @@ pub struct Metrics {
     pub indexed_epoch: Gauge,
     /// Tipsets indexed since the start.
     pub tipsets: Counter,
+    /// Tipsets whose traces were asked for since the start.
+    pub traced: Counter,
     /// Tasks re-executed since the start.
     pub executions: Counter,
     /// Tipsets reverted since the start.
@@ -41,11 +43,12 @@ impl Metrics {
     /// The text that Prometheus reads (OpenMetrics).
     pub fn encode(&self) -> String {
         let mut registry = Registry::with_prefix("bucket_indexer");
-        let Self { head_lag, indexed_epoch, tipsets, executions, reverts, halted, poll_errors, http_requests } =
+        let Self { head_lag, indexed_epoch, tipsets, traced, executions, reverts, halted, poll_errors, http_requests } =
             self.clone();
         registry.register("head_lag_epochs", "Epochs that the index is behind what it could know", head_lag);
         registry.register("indexed_epoch", "Epoch of the newest tipset in the index", indexed_epoch);
         registry.register("tipsets", "Tipsets indexed since the start", tipsets);
+        registry.register("traced_tipsets", "Tipsets whose traces were asked for since the start", traced);
         registry.register("executions", "Tasks re-executed since the start", executions);
         registry.register("reverts", "Tipsets reverted since the start", reverts);
         registry.register("halted_buckets", "Buckets that don't follow the chain any more", halted);

@@ -6,9 +6,7 @@ use std::sync::Mutex;
 use anyhow::{Context, Result, ensure};
 use bucket_core::abi::{self, BucketParams, CreateParams, Message, method};
 use bucket_core::did::BucketId;
-use bucket_rpc::json::{
-    ActorState, ApiMessage, Message as ChainMessage, MessageReceipt, Tipset, TipsetKey, network_named,
-};
+use bucket_rpc::json::{ActorState, Message as ChainMessage, Tipset, TipsetKey, network_named};
 use bucket_rpc::methods::*;
 use bucket_rpc::{Client, Lotus, RpcError};
 use cid::Cid;
@@ -16,6 +14,7 @@ use fvm_shared::ActorID;
 use fvm_shared::address::{Address, Network, Payload};
 use fvm_shared::clock::ChainEpoch;
 
+use crate::calls::Call;
 use crate::replay::Input;
 
 /// The exit code by which the actor says that it doesn't know a bucket.
@@ -24,7 +23,7 @@ const BUCKET_UNKNOWN: u32 = 17;
 /// A node, and the actor that is followed there.
 #[derive(Debug)]
 pub struct Node {
-    client: Client,
+    pub(crate) client: Client,
     /// The actor as it was given: f0, f2 or f4.
     pub actor: Address,
     ids: Mutex<BTreeMap<Address, ActorID>>,
@@ -37,6 +36,8 @@ pub struct Results {
     pub head: Option<Cid>,
     /// Messages to the actor that succeeded, in their order.
     pub inputs: Vec<Input>,
+    /// All messages that succeeded and may have called the actor, in their order.
+    pub calls: Vec<Call>,
 }
 
 /// A tipset's key as it is stored.
@@ -148,36 +149,37 @@ impl Node {
         )?;
         let (sent, ended) = (messages.len(), receipts.len());
         ensure!(sent == ended, "the node gave {sent} messages and {ended} receipts before {key}");
-        let Some(actor) = actor else { return Ok(Results { head: None, inputs: vec![] }) };
+        let Some(actor) = actor else { return Ok(Results { head: None, inputs: vec![], calls: vec![] }) };
+        let ended = messages.into_iter().zip(receipts);
+        let calls: Vec<Call> = ended.filter_map(|(message, receipt)| Call::of_message(message, receipt)).collect();
         let mut inputs = Vec::new();
-        for (message, receipt) in messages.into_iter().zip(receipts) {
-            inputs.extend(self.input(message, receipt, &key).await?);
+        for call in &calls {
+            inputs.extend(self.input(call, &key).await?);
         }
-        Ok(Results { head: Some(actor.head), inputs })
+        Ok(Results { head: Some(actor.head), inputs, calls })
     }
 
-    /// The message as the machine takes it; `None` when it failed, or isn't one to the actor that changes its state.
-    async fn input(&self, sent: ApiMessage, receipt: MessageReceipt, at: &TipsetKey) -> Result<Option<Input>> {
-        let ChainMessage { to, from, value, method, params, .. } = sent.message;
-        // Accounts (f1, f3) are not even looked up.
-        let may_be_ours = matches!(to.payload(), Payload::ID(_) | Payload::Actor(_) | Payload::Delegated(_));
-        if !receipt.exit_code.is_success() || !may_be_ours {
-            return Ok(None);
-        }
-        let Some(message) = Message::decode(method, &params) else { return Ok(None) };
-        let (to, ours) = (self.id(to, at).await?, self.id(self.actor, at).await?);
+    /// The call as the machine takes it; `None` when it isn't one to the actor that may change its state.
+    pub(crate) async fn input(&self, call: &Call, at: &TipsetKey) -> Result<Option<Input>> {
+        let Some(message) = Message::decode(call.method, &call.params) else { return Ok(None) };
+        let (to, ours) = (self.id(call.to, at).await?, self.id(self.actor, at).await?);
         if to.is_none() || to != ours {
             return Ok(None);
         }
-        let caller = self.id(from, at).await?.with_context(|| format!("the node doesn't know {from}, which sent"))?;
+        let caller = self.sender(call.from, at).await?;
+        let origin = self.sender(call.origin, at).await?;
         let mut addresses = BTreeMap::new();
         if let Ok(Message::Create(CreateParams { controllers, .. })) = &message {
             for address in controllers {
                 addresses.extend(self.id(*address, at).await?.map(|id| (*address, id)));
             }
         }
-        let (cid, value, returned) = (sent.cid, !value.is_zero(), receipt.return_data);
-        Ok(Some(Input { cid, caller, value, message, addresses, returned }))
+        let (cid, value, returned) = (call.cid, call.value, call.returned.clone());
+        Ok(Some(Input { cid, caller, origin, value, message, addresses, returned }))
+    }
+
+    async fn sender(&self, address: Address, at: &TipsetKey) -> Result<ActorID> {
+        self.id(address, at).await?.with_context(|| format!("the node doesn't know {address}, which sent"))
     }
 
     /// The actor id of an address. On a chain that only grows it never changes.

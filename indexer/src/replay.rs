@@ -1,6 +1,6 @@
-//! Runs a tipset's messages again, with the machine that ran them on chain.
+//! Runs a tipset's calls to the actor again, with the machine that ran them on chain.
 //!
-//! Pure: blocks and messages in, blocks, executions and differences out. What the chain says of a message is compared at
+//! Pure: blocks and calls in, blocks, executions and differences out. What the chain says of a call is compared at
 //! once; whether the whole state is the chain's is for [`crate::follow`] to ask.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +17,7 @@ use bucket_core::host::Host;
 use bucket_core::state as actor;
 use bucket_protocols::TABLE;
 use bucket_protocols::kv::receipt_op;
+use bucket_rpc::json::Tipset;
 use cid::Cid;
 use fvm_ipld_blockstore::{Blockstore, MemoryBlockstore};
 use fvm_shared::ActorID;
@@ -26,13 +27,33 @@ use fvm_shared::clock::ChainEpoch;
 use crate::blocks::{NewBlocks, Overlay};
 use crate::store::{CarMap, Executed, Halt};
 
-/// A message to the actor that the chain executed with exit code 0.
+/// When a tipset's messages execute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// The tipset's epoch.
+    pub epoch: ChainEpoch,
+    /// Seconds since 1970, by the tipset's blocks: the earliest, where they differ.
+    ///
+    /// lotus:chain/consensus/compute_state.go `ApplyBlocks`, chain/types/tipset.go `MinTimestamp`.
+    pub timestamp: u64,
+}
+
+impl From<&Tipset> for Moment {
+    fn from(tipset: &Tipset) -> Self {
+        let timestamp = tipset.blocks.iter().map(|block| block.timestamp).min().unwrap_or_default();
+        Self { epoch: tipset.height, timestamp }
+    }
+}
+
+/// A call to the actor that the chain executed with exit code 0 and didn't take back.
 #[derive(Debug, Clone)]
 pub struct Input {
-    /// The chain's name of it.
+    /// The chain's name of the message in which it was made.
     pub cid: Cid,
-    /// Actor id of the sender.
+    /// Actor id of the caller.
     pub caller: ActorID,
+    /// Actor id of who signed the message; equal to the caller when the call is the message.
+    pub origin: ActorID,
     /// Whether money came along.
     pub value: bool,
     /// What it asks.
@@ -73,7 +94,7 @@ pub fn empty_state() -> Result<(Cid, NewBlocks)> {
 pub fn replay<S: Blockstore>(
     below: S,
     root: Cid,
-    epoch: ChainEpoch,
+    when: Moment,
     inputs: &[Input],
     halted: &BTreeSet<String>,
 ) -> Result<Replayed> {
@@ -88,7 +109,7 @@ pub fn replay<S: Blockstore>(
         halts: vec![],
     };
     for input in inputs {
-        replayed.step(&overlay, epoch, input, halted)?;
+        replayed.step(&overlay, when, input, halted)?;
     }
     replayed.blocks = overlay.reachable(&replayed.state)?;
     Ok(replayed)
@@ -98,7 +119,7 @@ impl Replayed {
     fn step<S: Blockstore>(
         &mut self,
         overlay: &Overlay<S>,
-        epoch: ChainEpoch,
+        when: Moment,
         input: &Input,
         halted: &BTreeSet<String>,
     ) -> Result<()> {
@@ -115,7 +136,7 @@ impl Replayed {
         }
         self.touched.insert(bucket.clone());
         let creates = matches!(message, Message::Create(_));
-        let host = ReplayHost { store: overlay, input, epoch };
+        let host = ReplayHost { store: overlay, input, when };
         let outcome = execute::apply(&host, &TABLE, &self.state, message);
         if let Some(failure) = overlay.take_failure() {
             return Err(failure.context("failed to read the state"));
@@ -182,7 +203,7 @@ pub fn hex(bytes: &[u8]) -> String {
 struct ReplayHost<'a, S> {
     store: &'a Overlay<S>,
     input: &'a Input,
-    epoch: ChainEpoch,
+    when: Moment,
 }
 
 impl<S: Blockstore> Host for ReplayHost<'_, S> {
@@ -197,9 +218,8 @@ impl<S: Blockstore> Host for ReplayHost<'_, S> {
         self.input.caller
     }
 
-    // Only top-level messages are replayed: the sender is the one who signed.
     fn origin(&self) -> ActorID {
-        self.input.caller
+        self.input.origin
     }
 
     fn value_received(&self) -> bool {
@@ -207,7 +227,7 @@ impl<S: Blockstore> Host for ReplayHost<'_, S> {
     }
 
     fn epoch(&self) -> ChainEpoch {
-        self.epoch
+        self.when.epoch
     }
 
     fn resolve(&self, address: &Address) -> Option<ActorID> {

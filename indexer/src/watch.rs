@@ -12,7 +12,7 @@ use bucket_rpc::json::{Tipset as ChainTipset, set_network};
 use futures::{StreamExt, TryStreamExt, stream};
 use tracing::{debug, info, warn};
 
-use crate::follow::Follow;
+use crate::follow::{Follow, Indexed};
 use crate::metrics::Metrics;
 use crate::node::key_text;
 use crate::start::{Fatal, begin};
@@ -191,8 +191,9 @@ impl Watch {
             .map(|(tipset, child)| async move { anyhow::Ok((node.results(&child).await?, tipset, child)) })
             .buffered(FETCH_AHEAD);
         while let Some((results, tipset, child)) = fetched.try_next().await? {
-            let ran = self.follow.apply(&tipset, &child, results).await?;
+            let Indexed { ran, traced } = self.follow.apply(&tipset, &child, results).await?;
             self.metrics.tipsets.inc();
+            self.metrics.traced.inc_by(traced.into());
             self.metrics.executions.inc_by(ran as u64);
             let lag = if child.key() == head.key() { 0 } else { head.height - tipset.height };
             self.tell(head, tipset.height, lag).await?;

@@ -27,6 +27,7 @@ async fn a_wrong_first_answer_is_not_believed() {
     catch_up(&watch).await;
     assert_equal(&watch, 1).await;
     assert!(watch.status.get().halted.is_empty());
+    assert_eq!(watch.metrics.traced.get(), 0, "asking a second time is cheaper");
 }
 
 #[tokio::test(flavor = "multi_thread")]

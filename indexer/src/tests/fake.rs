@@ -10,6 +10,7 @@ use bucket_core::memory::Memory;
 use bucket_protocols::TABLE;
 use bucket_rpc::json::*;
 use bucket_rpc::methods::*;
+use bucket_rpc::server::code;
 use bucket_rpc::{Failure, Lotus, Server};
 use cid::Cid;
 use fvm_shared::address::Address;
@@ -17,7 +18,7 @@ use fvm_shared::bigint::BigInt;
 use fvm_shared::econ::TokenAmount;
 use fvm_shared::error::ExitCode;
 
-use super::rig::ALICE;
+use super::rig::{ALICE, OTHERS};
 
 /// The actor.
 pub const ACTOR: Address = Address::new_id(1000);
@@ -43,6 +44,38 @@ pub enum Sent {
     OutOfGas(Message),
     /// Creates the actor.
     Deploy,
+    /// A message to somebody else, who makes these calls.
+    Via(Vec<Sub>),
+    /// The same, but it fails at the end.
+    ViaFailing(Vec<Sub>),
+    /// A message to the actor, which makes these calls.
+    Calling(Message, Vec<Sub>),
+}
+
+/// Who is called by a message, and calls on.
+#[derive(Clone)]
+pub struct Sub {
+    to: Address,
+    message: Option<Message>,
+    reverted: bool,
+    calls: Vec<Sub>,
+}
+
+impl Sub {
+    /// A call to the actor, by any of its names.
+    pub fn to(to: Address, message: Message) -> Self {
+        Self { to, message: Some(message), reverted: false, calls: vec![] }
+    }
+
+    /// A call to another actor, which calls on.
+    pub fn other(id: u64, calls: impl Into<Vec<Sub>>) -> Self {
+        Self { to: Address::new_id(id), message: None, reverted: false, calls: calls.into() }
+    }
+
+    /// The same call; it fails after all it did.
+    pub fn reverted(self) -> Self {
+        Self { reverted: true, ..self }
+    }
 }
 
 impl From<Message> for Sent {
@@ -56,6 +89,7 @@ struct Made {
     tipset: Tipset,
     messages: Vec<ApiMessage>,
     receipts: Vec<MessageReceipt>,
+    traces: Vec<ExecutionTrace>,
     /// The actor's state after its messages.
     after: Option<Cid>,
 }
@@ -72,8 +106,21 @@ pub struct Chain {
     pub records: BTreeMap<String, Vec<u8>>,
     /// Whether the node says that there is no actor.
     pub denied: bool,
+    /// What the node says of traces.
+    pub traces: Traces,
     /// Calls by their names.
     pub calls: BTreeMap<&'static str, u32>,
+}
+
+/// How a node answers when it is asked for a trace.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Traces {
+    /// As it was.
+    True,
+    /// Without the calls in messages.
+    Bare,
+    /// Not at all.
+    Unserved,
 }
 
 pub type Shared = Arc<Mutex<Chain>>;
@@ -107,7 +154,7 @@ impl Chain {
         let tipset = Tipset::from_block(header(vec![], 0, 0)).unwrap();
         let head = tipset.key();
         let after = actor.then_some(memory.root);
-        let genesis = Made { tipset, messages: vec![], receipts: vec![], after };
+        let genesis = Made { tipset, messages: vec![], receipts: vec![], traces: vec![], after };
         Arc::new(Mutex::new(Self {
             made: [(head.clone(), genesis)].into(),
             memory,
@@ -116,6 +163,7 @@ impl Chain {
             lies: BTreeMap::new(),
             records: BTreeMap::new(),
             denied: false,
+            traces: Traces::True,
             calls: BTreeMap::new(),
         }))
     }
@@ -143,7 +191,8 @@ impl Chain {
         self.nonce += 1;
         let height = parent.tipset.height + nulls + 1;
         let tipset = Tipset::from_block(header(parent.tipset.cids.clone(), height, self.nonce)).unwrap();
-        let mut made = Made { tipset: tipset.clone(), messages: vec![], receipts: vec![], after: parent.after };
+        let (messages, receipts, traces) = (vec![], vec![], vec![]);
+        let mut made = Made { tipset: tipset.clone(), messages, receipts, traces, after: parent.after };
         self.memory.epoch = height;
         for sent in sent {
             self.execute(sent.into(), &mut made);
@@ -162,39 +211,74 @@ impl Chain {
 
     fn execute(&mut self, sent: Sent, made: &mut Made) {
         self.nonce += 1;
-        let other = Address::new_id(99);
-        let (to, message, spare_gas) = match sent {
-            Sent::To(to, message) => (to, Some(message), true),
-            Sent::Elsewhere(message) => (other, Some(message), true),
-            Sent::OutOfGas(message) => (ACTOR, Some(message), false),
+        let other = Address::new_id(OTHERS[0]);
+        let (to, message, calls, spare_gas) = match sent {
+            Sent::To(to, message) => (to, Some(message), vec![], true),
+            Sent::Elsewhere(message) => (other, Some(message), vec![], true),
+            Sent::OutOfGas(message) => (ACTOR, Some(message), vec![], false),
+            Sent::Via(calls) => (other, None, calls, true),
+            Sent::ViaFailing(calls) => (other, None, calls, false),
+            Sent::Calling(message, calls) => (ACTOR, Some(message), calls, true),
             Sent::Deploy => {
                 made.after = Some(Memory::new(TABLE).root);
-                (Address::new_id(1), None, true)
+                (Address::new_id(1), None, vec![], true)
             }
         };
+        let before = made.after;
+        let call = Sub { to, message, reverted: !spare_gas, calls };
+        let trace = self.run(Address::new_id(ALICE), call, &mut made.after);
+        if !trace.msg_rct.exit_code.is_success() {
+            made.after = before;
+        }
+        let MessageTrace { method, params, .. } = trace.msg.clone();
+        let message = Message_ { nonce: self.nonce, ..Message_::new(alice(), to, method, params) };
+        made.messages.push(ApiMessage { cid: message.cid().unwrap(), message });
+        made.receipts.push(receipt(&trace.msg_rct));
+        made.traces.push(trace);
+    }
+
+    /// Runs a call on the actor's state, and what is called in it; answers the trace.
+    fn run(&mut self, from: Address, call: Sub, state: &mut Option<Cid>) -> ExecutionTrace {
+        let Sub { to, message, reverted, calls } = call;
+        let before = *state;
         let (method, params) = message.as_ref().map_or((4, vec![]), |message| {
             let (method, params) = message.encode();
             (method, params.to_vec())
         });
-        let (code, returned) = match (message, made.after) {
-            (Some(_), _) if !spare_gas => (7, vec![]),
-            (Some(message), Some(root)) if to != other => {
+        let ours = [ACTOR, alias()].contains(&to);
+        let (mut code, mut returned) = match (message, *state) {
+            (Some(message), Some(root)) if ours => {
                 self.memory.root = root;
-                let result = self.memory.apply(ALICE, message);
-                made.after = Some(self.memory.root);
+                let result = self.memory.apply(from.id().unwrap(), message);
+                *state = Some(self.memory.root);
                 result.map_or_else(|abort| (abort.code(), vec![]), |applied| (0, applied.returned.encode().to_vec()))
             }
-            (Some(_), None) if to != other => (6, vec![]),
+            (Some(_), None) if ours => (6, vec![]),
             _ => (0, vec![]),
         };
-        let message = Message_ { nonce: self.nonce, ..Message_::new(alice(), to, method, params) };
-        made.messages.push(ApiMessage { cid: message.cid().unwrap(), message });
-        made.receipts.push(MessageReceipt {
-            exit_code: ExitCode::new(code),
-            return_data: returned,
-            gas_used: 1,
-            events_root: None,
-        });
+        let next = if ours { ACTOR } else { to };
+        let subcalls = calls.into_iter().map(|call| self.run(next, call, state)).collect();
+        if reverted {
+            (code, returned, *state) = (7, vec![], before);
+        }
+        let value = TokenAmount::from_atto(0);
+        let msg = MessageTrace { from, to, value, method, params, params_codec: 0x51, gas_limit: 0, read_only: false };
+        let msg_rct = ReturnTrace { exit_code: ExitCode::new(code), return_data: returned, return_codec: 0x51 };
+        ExecutionTrace { msg, msg_rct, gas_charges: vec![], subcalls }
+    }
+
+    /// What `Filecoin.StateReplay` answers.
+    fn trace(&self, key: &TipsetKey, message: &Cid) -> Result<InvocResult, Failure> {
+        let made = self.get(key)?;
+        let index = made.messages.iter().position(|sent| sent.cid == *message);
+        let index = index.ok_or_else(|| Failure::new("given message not found in tipset"))?;
+        let mut trace = made.traces[index].clone();
+        match self.traces {
+            Traces::True => {}
+            Traces::Bare => trace.subcalls.clear(),
+            Traces::Unserved => return Err(unserved("Filecoin.StateReplay")),
+        }
+        Ok(invoked(made.messages[index].message.clone(), trace))
     }
 
     fn get(&self, key: &TipsetKey) -> Result<&Made, Failure> {
@@ -256,26 +340,34 @@ impl Chain {
         let (code, bytes) = record
             .map_or_else(|abort| (abort.code(), vec![]), |record| (0, bucket_core::abi::encode(&record).to_vec()));
         let bytes = self.records.get(params.bucket.as_str()).cloned().unwrap_or(bytes);
-        let receipt = serde_json::json!({"ExitCode": code, "Return": "", "ReturnCodec": 0});
-        let trace = serde_json::json!({
-            "Msg": {"From": "f00", "To": "f01000", "Value": "0", "Method": 0, "Params": "", "ParamsCodec": 0},
-            "MsgRct": receipt,
-        });
-        Ok(InvocResult {
-            msg_cid: message.cid().unwrap(),
-            msg: message,
-            msg_rct: Some(MessageReceipt {
-                exit_code: ExitCode::new(code),
-                return_data: bytes,
-                gas_used: 0,
-                events_root: None,
-            }),
-            gas_cost: MsgGasCost::default(),
-            execution_trace: serde_json::from_value(trace).unwrap(),
-            error: String::new(),
-            duration: 0,
-        })
+        let (from, value, params) = (message.from, message.value.clone(), message.params.clone());
+        let (method, params_codec, gas_limit, read_only) = (message.method, 0x51, 0, false);
+        let msg = MessageTrace { from, to: ACTOR, value, method, params, params_codec, gas_limit, read_only };
+        let msg_rct = ReturnTrace { exit_code: ExitCode::new(code), return_data: bytes, return_codec: 0x51 };
+        Ok(invoked(message, ExecutionTrace { msg, msg_rct, gas_charges: vec![], subcalls: vec![] }))
     }
+}
+
+fn receipt(ended: &ReturnTrace) -> MessageReceipt {
+    let ReturnTrace { exit_code, return_data, .. } = ended.clone();
+    MessageReceipt { exit_code, return_data, gas_used: 1, events_root: None }
+}
+
+fn invoked(msg: Message_, execution_trace: ExecutionTrace) -> InvocResult {
+    InvocResult {
+        msg_cid: msg.cid().unwrap(),
+        msg,
+        msg_rct: Some(receipt(&execution_trace.msg_rct)),
+        gas_cost: MsgGasCost::default(),
+        execution_trace,
+        error: String::new(),
+        duration: 0,
+    }
+}
+
+/// As a server says that it doesn't have a method.
+fn unserved(method: &str) -> Failure {
+    Failure::with_code(code::METHOD_NOT_FOUND, format!("method '{method}' not found"))
 }
 
 use bucket_rpc::json::Message as Message_;
@@ -304,6 +396,7 @@ fn router(chain: Shared) -> axum::Router {
         ChainGetParentReceipts => |chain, (Lotus(block),)| chain.receipts(&block);
         StateLookupID => |chain, (Lotus(address), _)| Ok(Lotus(chain.lookup(address)?));
         StateCall => |chain, (message, key)| chain.call(message, &key);
+        StateReplay => |chain, (key, Lotus(message))| chain.trace(&key, &message);
         StateGetActor => |chain, (_, key)| Ok(ActorState {
             code: blake2b_cid(b"code"),
             head: chain.before(&key)?,

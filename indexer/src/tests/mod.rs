@@ -7,4 +7,5 @@ mod gateway;
 mod http;
 mod rig;
 mod store;
+mod traced;
 mod watch;

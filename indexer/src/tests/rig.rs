@@ -13,15 +13,19 @@ use bucket_core::memory::Memory;
 use bucket_core::task::Task;
 use bucket_protocols::TABLE;
 use bucket_rpc::json::blake2b_cid;
+use fvm_shared::address::Address;
 use tempfile::TempDir;
 
 use crate::blocks::Blocks;
 use crate::cars::Cars;
-use crate::replay::{Input, empty_state, replay};
+use crate::replay::{Input, Moment, empty_state, replay};
 use crate::store::{Batch, Halt, Range, Row, Sqlite, Store, Tipset};
 
 /// Who sends in tests.
 pub const ALICE: u64 = 1001;
+
+/// Actors that call in tests; messages elsewhere go to the first.
+pub const OTHERS: [u64; 3] = [99, 77, 78];
 
 /// A bucket's DID by a short name.
 pub fn did(name: &str) -> BucketId {
@@ -40,6 +44,12 @@ pub fn list<const N: usize>(items: [Ipld; N]) -> Ipld {
 
 pub fn create(bucket: &str) -> Message {
     Message::Create(CreateParams { bucket: did(bucket), controllers: vec![], mode: Mode::Atomic })
+}
+
+/// A bucket that these control besides.
+pub fn create_for(bucket: &str, others: &[u64]) -> Message {
+    let controllers = others.iter().chain([&ALICE]).map(|id| Address::new_id(*id)).collect();
+    Message::Create(CreateParams { bucket: did(bucket), controllers, mode: Mode::Atomic })
 }
 
 fn task(bucket: &str, cmd: &str, args: &[(&str, Ipld)]) -> Task {
@@ -121,6 +131,7 @@ impl Rig {
             inputs.push(Input {
                 cid: blake2b_cid(&self.messages.to_be_bytes()),
                 caller: ALICE,
+                origin: ALICE,
                 value: false,
                 message: Ok(message.clone()),
                 addresses: BTreeMap::new(),
@@ -128,7 +139,8 @@ impl Rig {
             });
         }
         let (blocks, root) = (self.blocks.clone(), head.state);
-        let replayed = move || replay(blocks, root, height, &inputs, &BTreeSet::new()).unwrap();
+        let when = Moment { epoch: height, timestamp: 0 };
+        let replayed = move || replay(blocks, root, when, &inputs, &BTreeSet::new()).unwrap();
         let replayed = tokio::task::spawn_blocking(replayed).await.unwrap();
         assert_eq!(replayed.state, self.chain.root, "the replay's state is the chain's");
         assert_eq!(replayed.halts, [], "nothing differs");
