@@ -3,6 +3,7 @@
 //! - [`Key`] signs, [`Wallet`] keeps keys in a directory;
 //! - [`Chain`] sends a message to any actor through any Lotus-compatible node, and [`ActorClient`] those of the bucket actor;
 //! - [`Gateway`] downloads receipts, and [`ActorClient::fetch_receipt`] compares them with what the chain committed to;
+//! - [`proof`] makes files that prove a receipt to those who know a block header, and judges them;
 //! - [`deploy`](deploy::deploy) brings the actor to a network;
 //! - [`task`] packs what to do, [`car`] is a toolbox for any CAR file.
 //!
@@ -19,6 +20,7 @@ pub mod error;
 pub mod fetch;
 pub mod key;
 pub mod progress;
+pub mod proof;
 pub mod task;
 pub mod wallet;
 

@@ -40,6 +40,8 @@ async fn run(command: Command, cx: &Context) -> Result<Answer, bucket_client::Cl
         Command::Run(command) => command.run(cx).await,
         Command::Invoke(command) => command.run(cx).await,
         Command::Receipt(command) => command.run(cx).await,
+        Command::Proof(command) => command.run(cx).await,
+        Command::VerifyProof(command) => command.run(),
         Command::Bucket(command) => command.run(cx).await,
         Command::Queue(command) => command.run(cx).await,
         Command::Status(command) => command.run(cx).await,

@@ -5,11 +5,13 @@ pub mod car;
 pub mod create;
 pub mod deploy;
 pub mod invoke;
+pub mod proof;
 pub mod queue;
 pub mod receipt;
 pub mod run;
 pub mod schedule;
 pub mod status;
+pub mod verify_proof;
 pub mod wallet;
 
 mod pack;
