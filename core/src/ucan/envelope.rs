@@ -28,8 +28,8 @@ pub(super) struct Envelope {
 /// The signature of a token and the bytes that it is over.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Signed {
-    signature: Vec<u8>,
-    bytes: Vec<u8>,
+    pub signature: Vec<u8>,
+    pub bytes: Vec<u8>,
 }
 
 /// Whether a block looks like an envelope: a list of two items that begins with bytes.

@@ -4,7 +4,8 @@
 //! `1.0.0` of ucan-wg/spec, which the tests read.
 //!
 //! Reading order: [`key`] and [`varsig`] (who signs, and how), [`envelope`] (what is signed), [`payload`] (what it says),
-//! [`policy`] (conditions on arguments), [`request`] (the whole of a CAR), [`witness`] (what a revocation has to prove).
+//! [`policy`] (conditions on arguments), [`request`] (the whole of a CAR), [`witness`] (what a revocation has to prove),
+//! [`ucanto`] (what w3up signs).
 //!
 //! What the documents leave open, or contradict each other in, is decided like this.
 //! - **Order of proofs**: from the subject to the invoker, as in the fixtures.
@@ -20,6 +21,7 @@ pub mod key;
 pub mod payload;
 pub mod policy;
 pub mod request;
+pub mod ucanto;
 pub mod varsig;
 pub mod witness;
 

@@ -43,8 +43,8 @@ pub struct Delegation {
     pub cid: Cid,
     /// What it says.
     pub draft: DelegationDraft,
-    key: PublicKey,
-    signed: Signed,
+    pub(super) key: PublicKey,
+    pub(super) signed: Signed,
 }
 
 /// An invocation to be signed.
@@ -73,8 +73,10 @@ pub struct InvocationDraft {
 pub struct Invocation {
     /// What it says.
     pub draft: InvocationDraft,
-    key: PublicKey,
-    signed: Signed,
+    /// First second, in unix time; only invocations of w3up have one.
+    pub(super) nbf: Option<u64>,
+    pub(super) key: PublicKey,
+    pub(super) signed: Signed,
 }
 
 impl std::ops::Deref for Delegation {
@@ -121,7 +123,7 @@ impl Invocation {
         let mut envelope = Envelope::decode(block, INVOCATION)?;
         let draft = InvocationDraft::from_map(std::mem::take(&mut envelope.payload))?;
         let key = envelope.key(draft.iss.as_str())?;
-        Ok(Self { draft, key, signed: envelope.signed })
+        Ok(Self { draft, nbf: None, key, signed: envelope.signed })
     }
 
     /// Verifies the signature.

@@ -2,7 +2,7 @@
 
 use super::envelope::is_envelope;
 use super::policy::Work;
-use super::{Crypto, Delegation, Denied, Did, Invocation};
+use super::{Crypto, Delegation, Denied, Did, Invocation, ucanto};
 use crate::car::Car;
 use crate::cid::{Cid, DAG_CBOR, Hasher};
 use crate::dag_cbor::Ipld;
@@ -24,7 +24,7 @@ impl Request {
         let root = car.root();
         let block = car.block(&root).expect("the root is among the blocks");
         if root.codec() != DAG_CBOR || !is_envelope(block) {
-            return Ok(None);
+            return ucanto::request::<C>(car);
         }
         let invocation = Invocation::decode(block)?;
         let proofs = delegations::<C>(car, &invocation.prf)?;
@@ -68,7 +68,7 @@ impl Request {
     }
 
     fn check_times(&self, now: u64) -> Result<(), Denied> {
-        check_time(|| self.invocation.name(), None, self.invocation.exp, now)?;
+        check_time(|| self.invocation.name(), self.invocation.nbf, self.invocation.exp, now)?;
         self.proofs.iter().try_for_each(|proof| check_time(|| proof.name(), proof.nbf, proof.exp, now))
     }
 
@@ -160,7 +160,7 @@ fn check_time(token: impl Fn() -> String, nbf: Option<u64>, exp: Option<u64>, no
 }
 
 /// Whether `cmd` is `above` or below it: `/kv` covers `/kv/put`, not `/kvx`.
-fn covers(above: &str, cmd: &str) -> bool {
+pub(super) fn covers(above: &str, cmd: &str) -> bool {
     above == "/" || cmd.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
