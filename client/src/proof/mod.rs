@@ -29,6 +29,7 @@ mod walk;
 use bucket_core::abi::ReceiptReturn;
 use bucket_core::cid::CarId;
 use bucket_core::did::BucketId;
+use bucket_rpc::json::format_address;
 use cid::Cid;
 use fvm_shared::ActorID;
 use fvm_shared::address::Address;
@@ -89,7 +90,8 @@ impl Proof {
     pub fn check(&self, expected: &Expected) -> Result<(), ProofError> {
         let Query { header, actor, bucket, car } = &self.query;
         same("header", expected.header.as_ref(), Some(header))?;
-        same("actor", expected.actor.as_ref(), Some(&Address::new_id(*actor)))?;
+        let id = format_address(&Address::new_id(*actor));
+        same("actor", expected.actor.as_ref().map(format_address).as_ref(), Some(&id))?;
         same("bucket", expected.bucket.as_ref(), Some(bucket))?;
         same("CAR", expected.car.as_ref(), Some(car))?;
         same("receipt", expected.receipt.as_ref(), self.found.receipt.as_ref())

@@ -6,7 +6,7 @@ use bucket_client::ClientError;
 use bucket_client::proof::{Expected, Proof, ProofError, verify};
 use bucket_core::cid::{CarId, Cid};
 use bucket_core::did::BucketId;
-use bucket_rpc::json::parse_address;
+use bucket_rpc::json::{format_address, parse_address};
 use fvm_shared::address::{Address, Protocol};
 use serde_json::json;
 
@@ -54,7 +54,7 @@ impl VerifyProof {
         if let Some(actor) = actor.filter(|actor| actor.protocol() != Protocol::ID) {
             return Err(ClientError::Input(format!(
                 "expected the actor's ID address, like t01000, in --actor or BUCKET_ACTOR, got {}: only the id is in a proof",
-                bucket_rpc::json::format_address(&actor)
+                format_address(&actor)
             )));
         }
         let expected = Expected { header, actor, bucket, car, receipt };
