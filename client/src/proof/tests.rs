@@ -45,6 +45,10 @@ fn id(nonce: u64) -> CarId {
     CarId::of::<NativeHasher>(&car(&did("a"), nonce))
 }
 
+fn params(nonce: u64, force: bool) -> CarParams {
+    CarParams { bucket: did("a"), car: car(&did("a"), nonce), force }
+}
+
 /// Two buckets and more; in `a` the CARs 0 … 59 ran, 7 of them twice, and 60, 61 and 8 are pending.
 fn memory() -> Memory {
     let mut memory = Memory::new(bucket_protocols::TABLE);
@@ -52,10 +56,8 @@ fn memory() -> Memory {
     for bucket in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"].map(did) {
         apply(Message::Create(CreateParams { bucket, controllers: vec![], mode: Mode::Atomic }));
     }
-    let bucket = did("a");
-    let params = |nonce, force| CarParams { bucket: bucket.clone(), car: car(&bucket, nonce), force };
     (0..60).for_each(|nonce| drop(apply(Message::Schedule(params(nonce, false)))));
-    let ran = apply(Message::Run(RunParams { bucket: bucket.clone(), max: 60 }));
+    let ran = apply(Message::Run(RunParams { bucket: did("a"), max: 60 }));
     assert!(matches!(ran, Returned::Run(ran) if ran.ran == 60 && ran.failed == 0));
     apply(Message::Invoke(params(7, true)));
     for (nonce, force) in [(60, false), (61, false), (8, true)] {
@@ -311,8 +313,7 @@ fn a_claim_is_read_strictly() {
 fn a_made_up_state_is_under_another_header() {
     let good = Chain::new();
     let mut forged = memory();
-    let params = CarParams { bucket: did("a"), car: car(&did("a"), 62), force: false };
-    forged.apply(CALLER, Message::Invoke(params)).unwrap();
+    forged.apply(CALLER, Message::Invoke(params(62, false))).unwrap();
     let forged = Chain::over(forged, StateTreeVersion::V5);
     // A file by itself can't be told from a true one …
     let proof = verify(&forged.prove(&forged.query("a", 62)).unwrap().to_car()).unwrap();

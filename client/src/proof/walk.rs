@@ -140,19 +140,18 @@ fn actor(trail: &Trail<'_>, actors: &Cid, query: &Query) -> Result<ActorState, P
 /// What the actor's `Receipt` answers for such a bucket (`bucket_core::execute::receipt`).
 fn found(trail: &Trail<'_>, bucket: &Bucket, car: &CarId) -> Result<ReceiptReturn, ProofError> {
     let receipts = Receipts::<_, NativeHasher>::load(trail, &bucket.receipts, "receipts").map_err(ProofError::State)?;
-    let entry = receipts.get(&car.0).map_err(ProofError::State)?.unwrap_or_default();
-    let Entry { receipt, version, pending } = entry;
+    let entry: Entry = receipts.get(&car.0).map_err(ProofError::State)?.unwrap_or_default();
     let before = |number: u64| {
         let error = || ProofError::State(Abort::State(format!("task {number} is before the queue's head")));
         number.checked_sub(bucket.head).ok_or_else(error)
     };
-    let position = pending.map(before).transpose()?;
-    let status = match (receipt, position) {
+    let position = entry.pending.map(before).transpose()?;
+    let status = match (entry.receipt, position) {
         (Some(_), _) => Status::Done,
         (None, Some(_)) => Status::Pending,
         (None, None) => Status::NotFound,
     };
-    Ok(ReceiptReturn { status, receipt, version, position })
+    Ok(ReceiptReturn { status, receipt: entry.receipt, version: entry.version, position })
 }
 
 fn block(what: &'static str, cid: &Cid, why: impl ToString) -> ProofError {
