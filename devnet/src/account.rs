@@ -1,11 +1,16 @@
 //! Deterministic accounts: keys that everybody may know.
 
 use anyhow::{Context, Result};
-use bucket_rpc::json::{Message, Signature, SignedMessage};
+use bucket_rpc::{
+    eth::{self, EthAddress},
+    json::{Message, Signature, SignedMessage},
+};
 use fvm_shared::address::Address;
 use k256::ecdsa::SigningKey;
 
-/// A secp256k1 key and its f1 address.
+use crate::config::CHAIN_ID;
+
+/// A secp256k1 key and its address: f1, or f410 when it is an Ethereum account's.
 #[derive(Clone)]
 pub struct Account {
     key: SigningKey,
@@ -16,6 +21,11 @@ impl Account {
     /// The account number `index` of a seed.
     pub fn derive(seed: &str, index: usize) -> Result<Self> {
         Self::named(seed, &format!("account {index}"))
+    }
+
+    /// The Ethereum account number `index` of a seed: an f410 address and delegated signatures.
+    pub fn derive_eth(seed: &str, index: usize) -> Result<Self> {
+        Ok(Self::named(seed, &format!("ethereum account {index}"))?.ethereum())
     }
 
     /// The account that `Devnet.Fund` sends from.
@@ -45,7 +55,13 @@ impl Account {
         Self::from_key(SigningKey::from_slice(bytes).context("expected a secp256k1 private key of 32 bytes")?)
     }
 
-    /// The f1 address.
+    /// The Ethereum account of the same key.
+    pub fn ethereum(self) -> Self {
+        let address = EthAddress::of_key(self.key.verifying_key()).to_filecoin();
+        Self { address, ..self }
+    }
+
+    /// The f1 or f410 address.
     pub fn address(&self) -> Address {
         self.address
     }
@@ -58,12 +74,18 @@ impl Account {
     /// The key as `lotus wallet export` writes it: hex of JSON. lotus:chain/types/keystore.go `KeyInfo`.
     pub fn lotus_export(&self) -> String {
         use bucket_rpc::Lotus;
-        let json = serde_json::json!({ "Type": "secp256k1", "PrivateKey": Lotus(self.private_key().to_vec()) });
+        let kind = if eth::is_eth_sender(&self.address) { "delegated" } else { "secp256k1" };
+        let json = serde_json::json!({ "Type": kind, "PrivateKey": Lotus(self.private_key().to_vec()) });
         hex::encode(json.to_string())
     }
 
     /// Signs the message as it is. `from` should be [`Account::address`], or the message pool refuses it.
+    ///
+    /// An Ethereum account can sign few messages, see [`eth::Transaction::from_message`].
     pub fn sign(&self, message: Message) -> Result<SignedMessage> {
+        if eth::is_eth_sender(&self.address) {
+            return Ok(eth::sign_message(&self.key, message, CHAIN_ID)?);
+        }
         let hash = blake2b_256(&message.cid()?.to_bytes());
         let (signature, recovery) = self.key.sign_prehash_recoverable(&hash).context("cannot sign")?;
         let mut bytes = signature.to_bytes().to_vec();

@@ -21,7 +21,9 @@ pub struct Config {
     pub network_name: String,
     /// How many accounts genesis funds.
     pub accounts: usize,
-    /// What each of them owns.
+    /// How many f410 accounts, with an Ethereum key, genesis funds beside them.
+    pub eth_accounts: usize,
+    /// What each of all these accounts owns.
     pub balance: TokenAmount,
     /// What the accounts' keys are derived from. They are public: anyone can have them.
     pub seed: String,
@@ -63,6 +65,7 @@ impl Default for Config {
         Self {
             network_name: "bucket-devnet".into(),
             accounts: 10,
+            eth_accounts: 1,
             balance: TokenAmount::from_whole(1_000_000),
             seed: "bucket-devnet".into(),
             base_fee: TokenAmount::from_atto(100),

@@ -134,6 +134,13 @@ impl Chain {
         Account::derive(&self.config.seed, index)
     }
 
+    /// One of the funded Ethereum accounts: f410, delegated signatures.
+    pub fn eth_account(&self, index: usize) -> Result<Account> {
+        let accounts = self.config.eth_accounts;
+        ensure!(index < accounts, "there is no Ethereum account {index}: genesis has funded {accounts}");
+        Account::derive_eth(&self.config.seed, index)
+    }
+
     /// The state after the head's messages. (A child of the head will call it its *parent* state.)
     pub fn state(&self) -> Result<State> {
         State::load(&self.store, &self.head().outcome.state_root)

@@ -22,7 +22,7 @@ use crate::{
 /// A fee cap has to hold for so many full blocks.
 const QUEUE_BLOCKS: u32 = 20;
 
-/// The length of a secp256k1 signature, which counts as part of the message.
+/// The length of a secp256k1 signature, and of a delegated one. It counts as part of the message.
 const SIGNATURE_BYTES: usize = 65;
 
 /// The most that gas may cost when the caller sets no limit: 0.07 FIL.

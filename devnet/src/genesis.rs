@@ -7,15 +7,16 @@
 //! | f02 | reward: takes the miner's tips; it pays no block rewards, the devnet has no implicit messages |
 //! | f010 | the Ethereum address manager's place |
 //! | f099 | where burnt fees go |
-//! | f0100 … | the funded accounts, the faucet last; actors made later begin at f01001 |
+//! | f0100 … | the funded accounts, then the faucet, then the funded Ethereum accounts; actors made later begin at f01001 |
 //!
 //! The recipe follows ref-fvm:testing/integration/src/tester.rs.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
+use bucket_rpc::eth;
 use cid::Cid;
-use devnet_actors_wasm::{ACCOUNT, INIT, NOOP};
+use devnet_actors_wasm::{ACCOUNT, ETHACCOUNT, IDLE, INIT, NOOP};
 use fvm::{
     machine::{BURNT_FUNDS_ACTOR_ID, REWARD_ACTOR_ID},
     state_tree::{ActorState, StateTree},
@@ -81,12 +82,13 @@ pub fn build(store: &Store, config: &Config) -> Result<Cid> {
 
 /// The settings that genesis depends on, in words: what has to stay the same for as long as the chain lives.
 pub fn settings(config: &Config) -> String {
-    let Config { network_name, accounts, balance, seed, base_fee, block_delay, actor_debugging, .. } = config;
+    let Config { network_name, accounts, eth_accounts, balance, seed, base_fee, .. } = config;
+    let Config { block_delay, actor_debugging, .. } = config;
     let bundle = config.bundle.as_ref().map_or_else(|| "none".into(), |file| file.display().to_string());
     let actors: Vec<String> = config.actors.iter().map(|actor| hex::encode(&blake2b_256(&actor.wasm)[..8])).collect();
     format!(
-        "network {network_name}, {accounts} accounts of {balance} from the seed {seed:?}, base fee {base_fee}, {block_delay} s \
-         a block, debugging {actor_debugging}, bundle {bundle}, actors [{}]",
+        "network {network_name}, {accounts} accounts and {eth_accounts} Ethereum accounts of {balance} from the seed {seed:?}, \
+         base fee {base_fee}, {block_delay} s a block, debugging {actor_debugging}, bundle {bundle}, actors [{}]",
         actors.join(", ")
     )
 }
@@ -98,11 +100,15 @@ pub fn supply(config: &Config) -> Result<TokenAmount> {
 
 fn funded(config: &Config) -> Result<Vec<(Account, TokenAmount)>> {
     let most = usize::try_from(FIRST_FREE_ID - FIRST_ACCOUNT_ID - 1)?;
-    ensure!(config.accounts <= most, "at most {most} accounts can be funded, not {}", config.accounts);
+    let all = config.accounts.saturating_add(config.eth_accounts);
+    ensure!(all <= most, "at most {most} accounts can be funded, not {all}");
     let mut funded = (0..config.accounts)
         .map(|index| Ok((Account::derive(&config.seed, index)?, config.balance.clone())))
         .collect::<Result<Vec<_>>>()?;
     funded.push((Account::faucet(&config.seed)?, faucet_balance()));
+    for index in 0..config.eth_accounts {
+        funded.push((Account::derive_eth(&config.seed, index)?, config.balance.clone()));
+    }
     Ok(funded)
 }
 
@@ -111,8 +117,9 @@ fn own_manifest(store: &Store) -> Result<BTreeMap<String, Cid>> {
     let of = |name: &str| match name {
         "init" => INIT.to_vec(),
         "account" => ACCOUNT.to_vec(),
-        // An EthAccount receives any exported method, as an account does.
-        "ethaccount" => tagged(ACCOUNT, name),
+        "ethaccount" => ETHACCOUNT.to_vec(),
+        // What is at an f410 address takes anything until it sends something itself.
+        "placeholder" => tagged(IDLE, name),
         _ => tagged(NOOP, name),
     };
     ["system", "init", "cron", "account", "reward", "placeholder", "eam", "ethaccount"]
@@ -175,9 +182,20 @@ impl Tree<'_> {
         Ok(())
     }
 
+    /// What the FVM makes when value is sent to an f410 address. The first message from there turns it into an account.
+    fn set_placeholder(&mut self, id: ActorID, address: Address, balance: TokenAmount) -> Result<()> {
+        let code = *self.code.get("placeholder").context("the manifest has no actor \"placeholder\"")?;
+        let state = empty_state(self.store)?;
+        self.tree.set_actor(id, ActorState::new(code, state, balance, 0, Some(address)));
+        Ok(())
+    }
+
     fn fund(&mut self, account: &Account, balance: TokenAmount) -> Result<()> {
         let address = account.address();
         let id = self.tree.register_new_address(&address)?;
+        if eth::is_eth_sender(&address) {
+            return self.set_placeholder(id, address, balance);
+        }
         let state = self.store.put_object(&AccountState { address })?;
         self.set(id, "account", state, balance)
     }

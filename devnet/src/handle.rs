@@ -106,6 +106,11 @@ impl Handle {
         self.inspect(move |chain| chain.account(index))
     }
 
+    /// One of the funded Ethereum accounts.
+    pub fn eth_account(&self, index: usize) -> Result<Account> {
+        self.inspect(move |chain| chain.eth_account(index))
+    }
+
     /// Reads whatever the chain has.
     pub fn inspect<T: Send + 'static>(&self, read: impl FnOnce(&Chain) -> Result<T> + Send + 'static) -> Result<T> {
         self.node.run_blocking(|node| read(&node.chain))

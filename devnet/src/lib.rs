@@ -25,7 +25,8 @@
 //! - One miner makes tipsets of one block whenever it is told to. There is no power, no proof, no block reward and no
 //!   cron, hence no implicit message. Tips go to f02 as ever.
 //! - Built-in actors are small stand-ins for Init, Account and EthAccount; the others cannot be called. There are no
-//!   multisigs, and no Ethereum transactions yet.
+//!   multisigs and no contracts. Ethereum accounts (f410) send as others do, with messages that `MpoolPush` takes; the
+//!   methods of Ethereum's own API are missing.
 //! - Randomness is known in advance. Finality is a number of epochs.
 //! - Messages that wait do not survive a restart. Tipsets do, whatever ends the process.
 //!

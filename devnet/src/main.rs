@@ -8,6 +8,7 @@ use bucket_devnet::{
     check::{CheckedModule, check_wasm},
     config::{GenesisActor, Mining},
 };
+use bucket_rpc::eth::EthAddress;
 use clap::{Args, Parser, Subcommand};
 use fvm_shared::{clock::ChainEpoch, econ::TokenAmount};
 use tracing_subscriber::{EnvFilter, fmt};
@@ -47,6 +48,9 @@ struct RunArgs {
     /// How many accounts to fund. Devnet.Accounts gives their keys.
     #[arg(long, value_name = "N", default_value_t = 10)]
     accounts: usize,
+    /// How many accounts with an Ethereum key (f410) to fund as well.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    eth_accounts: usize,
     /// What each account owns, in FIL.
     #[arg(long, value_name = "FIL", default_value_t = 1_000_000)]
     balance: u64,
@@ -109,6 +113,11 @@ async fn serve(args: RunArgs) -> Result<()> {
     for index in 0..devnet.config().accounts {
         writeln!(greeting, "  {}", devnet.account(index)?.address())?;
     }
+    for index in 0..devnet.config().eth_accounts {
+        let address = devnet.eth_account(index)?.address();
+        let ethereum = EthAddress::of(&address).context("an Ethereum account without an Ethereum address")?;
+        writeln!(greeting, "  {address} ({ethereum})")?;
+    }
     // Nobody has to read it.
     let _ = std::io::stdout().write_all(greeting.as_bytes());
     wait_for_signal().await?;
@@ -123,6 +132,7 @@ fn config(args: RunArgs) -> Result<Config> {
         state,
         mining,
         accounts,
+        eth_accounts,
         balance,
         seed,
         network_name,
@@ -137,6 +147,7 @@ fn config(args: RunArgs) -> Result<Config> {
         state_dir: state,
         mining,
         accounts,
+        eth_accounts,
         balance: TokenAmount::from_whole(balance),
         seed,
         network_name,

@@ -6,8 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, ensure};
-use bucket_rpc::json::{Message, SignatureType, SignedMessage};
+use anyhow::{Result, anyhow, ensure};
+use bucket_rpc::{
+    eth,
+    json::{Message, SignatureType, SignedMessage},
+};
 use fvm::gas::price_list_by_network_version;
 use fvm_shared::{
     MethodNum, address::Address, bigint::BigInt, crypto::signature, econ::TokenAmount, version::NetworkVersion,
@@ -15,7 +18,7 @@ use fvm_shared::{
 
 use crate::{
     block::execution_order,
-    config::NETWORK_VERSION,
+    config::{CHAIN_ID, NETWORK_VERSION},
     drive::{INIT, INSTALL_CODE},
     fees::{BLOCK_GAS_LIMIT, MINIMUM_BASE_FEE},
 };
@@ -269,13 +272,11 @@ fn check_signature(signed: &SignedMessage) -> Result<()> {
     let sig_type = match signature.sig_type {
         SignatureType::Secp256k1 => signature::SignatureType::Secp256k1,
         SignatureType::Bls => signature::SignatureType::BLS,
-        // They sign the message as an Ethereum transaction; the devnet's manager of such addresses is a stand-in.
-        SignatureType::Delegated => anyhow::bail!(
-            "signature verification failed: expected a secp256k1 or BLS signature, got a delegated one, which the \
-             devnet does not know yet"
-        ),
+        SignatureType::Delegated => {
+            return eth::verify(signed, CHAIN_ID).map_err(|why| anyhow!("signature verification failed: {why}"));
+        }
     };
     let signed_bytes = message.cid()?.to_bytes();
     signature::verify(sig_type, &signature.data, &signed_bytes, &message.from)
-        .map_err(|why| anyhow::anyhow!("signature verification failed: {why}"))
+        .map_err(|why| anyhow!("signature verification failed: {why}"))
 }

@@ -71,12 +71,15 @@ impl State {
         self.find(address)?.ok_or_else(|| not_found(address))
     }
 
-    /// The address of an account's key. lotus:chain/vm/vm.go `ResolveToDeterministicAddr`.
+    /// The address that an account signs for: f1, f3 or f410. lotus:chain/vm/vm.go `ResolveToDeterministicAddr`.
     pub fn key_address(&self, address: &Address) -> Result<Address> {
-        if matches!(address.protocol(), Protocol::Secp256k1 | Protocol::BLS) {
+        if matches!(address.protocol(), Protocol::Secp256k1 | Protocol::BLS | Protocol::Delegated) {
             return Ok(*address);
         }
         let (id, actor) = self.actor(address)?;
+        if let Some(delegated) = actor.delegated_address {
+            return Ok(delegated);
+        }
         let account: AccountState = self
             .store
             .object(&actor.state, "the state of the account")

@@ -1,5 +1,11 @@
 //! Compiles the devnet's own actors to wasm.
 
 fn main() {
-    wasm_builder::build(&["devnet-actor-init", "devnet-actor-account", "devnet-actor-noop", "devnet-actor-idle"]);
+    wasm_builder::build(&[
+        "devnet-actor-init",
+        "devnet-actor-account",
+        "devnet-actor-ethaccount",
+        "devnet-actor-noop",
+        "devnet-actor-idle",
+    ]);
 }

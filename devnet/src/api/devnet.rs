@@ -13,7 +13,7 @@ use num_traits::Zero;
 use super::Table;
 use crate::{
     account::Account,
-    config::{CHAIN_ID, NETWORK_VERSION},
+    config::{CHAIN_ID, Config, NETWORK_VERSION},
     estimate, genesis,
     node::{Node, NodeRef, Reorg},
 };
@@ -61,9 +61,12 @@ fn fund(node: &mut Node, (address, value): (Lotus<Address>, Lotus<TokenAmount>))
 
 fn accounts(node: &mut Node, (): ()) -> Result<Vec<DevnetAccount>> {
     let state = node.state_at(node.chain.head())?;
-    (0..node.chain.config().accounts)
-        .map(|index| {
-            let account = node.chain.account(index)?;
+    let Config { accounts, eth_accounts, .. } = *node.chain.config();
+    let accounts = (0..accounts).map(|index| node.chain.account(index));
+    accounts
+        .chain((0..eth_accounts).map(|index| node.chain.eth_account(index)))
+        .map(|account| {
+            let account = account?;
             let actor = state.find(&account.address())?;
             Ok(DevnetAccount {
                 address: account.address(),

@@ -72,6 +72,6 @@ fn code_can_be_installed_from_the_beginning() {
 
 #[test]
 fn too_many_accounts_are_refused() {
-    let error = Chain::open(&Config { accounts: 1000, ..config() }).err().unwrap().to_string();
+    let error = Chain::open(&Config { accounts: 1000, eth_accounts: 0, ..config() }).err().unwrap().to_string();
     assert_eq!(error, "at most 900 accounts can be funded, not 1000");
 }

@@ -3,6 +3,7 @@
 mod accounts;
 mod actors;
 mod binary;
+mod ethereum;
 mod fees;
 mod genesis;
 mod modules;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bucket_devnet::{Config, Devnet, Handle, IDLE, Message, Mining};
 use bucket_rpc::{
     Client, Lotus,
-    json::{HeadChange, HeadChangeType, MiningMode, TipsetKey, parse_address},
+    json::{HeadChange, HeadChangeType, MiningMode, TipsetKey, format_address, parse_address},
     methods::*,
 };
 use futures::{SinkExt, StreamExt};
@@ -126,8 +126,12 @@ async fn any_block_can_be_read_and_hashes_to_its_cid() {
 async fn the_devnets_own_methods() {
     let (_devnet, client) = start(Config { accounts: 2, ..Config::default() });
     let accounts = client.call::<DevnetAccounts>(()).await.unwrap();
-    assert_eq!(accounts.len(), 2);
-    assert_eq!(accounts[0].balance, TokenAmount::from_whole(1_000_000));
+    assert_eq!(accounts.len(), 3, "and one with an Ethereum key, after the others");
+    for account in &accounts {
+        assert_eq!(account.balance, TokenAmount::from_whole(1_000_000));
+    }
+    assert!(format_address(&accounts[2].address).starts_with("t410f"));
+    assert!(String::from_utf8(hex::decode(&accounts[2].key).unwrap()).unwrap().contains(r#""Type":"delegated""#));
     let fresh = Address::new_secp256k1(&[4; 65]).unwrap();
     let cid = client.call::<DevnetFund>((Lotus(fresh), Lotus(TokenAmount::from_whole(42)))).await.unwrap();
     let lookup = client.call::<StateWaitMsg>((cid, 2, 100, false)).await.unwrap();
