@@ -2,7 +2,7 @@
 
 use super::varsig::Algorithm;
 use super::{Denied, Did};
-use crate::cid::{Hasher, NativeHasher};
+use crate::cid::Hasher;
 
 /// A public key that a `did:key` spells out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,8 @@ pub trait Crypto: Hasher {
     fn secp256k1(key: &[u8; 33], digest: &[u8; 32], signature: &[u8; 64]) -> bool;
 }
 
-impl Crypto for NativeHasher {
+#[cfg(not(target_family = "wasm"))]
+impl Crypto for crate::cid::NativeHasher {
     fn secp256k1(key: &[u8; 33], digest: &[u8; 32], signature: &[u8; 64]) -> bool {
         use k256::ecdsa::signature::hazmat::PrehashVerifier;
         use k256::ecdsa::{Signature, VerifyingKey};

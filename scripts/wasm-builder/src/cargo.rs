@@ -19,9 +19,15 @@ const PROFILE: &str = "wasm";
 ///
 /// `target-cpu=mvp` keeps LLVM from emitting bulk memory instructions: the FVM's gas instrumentation refuses
 /// `i32.const <negative>; memory.copy`. A stack of 64 KiB instead of 1 MiB saves 393,000 gas per call, because the FVM
-/// charges for the memory that a module starts with.
-pub const FLAGS: [&str; 3] =
-    ["-Ctarget-cpu=mvp", "-Ctarget-feature=+sign-ext,+mutable-globals", "-Clink-arg=-zstack-size=65536"];
+/// charges for the memory that a module starts with. Ed25519 multiplies 32-bit words: products of 64-bit words have 128
+/// bits, which wasm puts together from four, and a signature would take about twice the gas.
+pub const FLAGS: [&str; 5] = [
+    "-Ctarget-cpu=mvp",
+    "-Ctarget-feature=+sign-ext,+mutable-globals",
+    "-Clink-arg=-zstack-size=65536",
+    "--cfg=curve25519_dalek_bits=\"32\"",
+    "--cfg=curve25519_dalek_backend=\"serial\"",
+];
 
 /// Separates flags in `CARGO_ENCODED_RUSTFLAGS`, so that they may contain spaces.
 const SEPARATOR: &str = "\u{1f}";
@@ -181,7 +187,7 @@ mod tests {
     fn directories_get_names_that_are_the_same_everywhere() {
         let flags = flags(Path::new("/some where")).unwrap().into_string().unwrap();
         let flags: Vec<_> = flags.split(SEPARATOR).collect();
-        assert_eq!(flags[..3], FLAGS);
+        assert_eq!(flags[..FLAGS.len()], FLAGS);
         assert_eq!(flags[3], "--remap-path-prefix=/some where=/workspace");
         assert!(flags[4..].iter().all(|flag| flag.starts_with("--remap-path-prefix=")), "{flags:?}");
     }
