@@ -6,6 +6,7 @@ mod gas;
 mod js;
 mod kill;
 mod scenario;
+mod ucanto;
 
 use bucket_tests::World;
 use bucket_tests::memory::MemoryWorld;

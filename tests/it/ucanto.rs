@@ -1,0 +1,199 @@
+//! w3up's invocations and receipts against its npm packages: `@ucanto/core` writes and reads, `@ucanto/validator` judges.
+//!
+//! `tests/js/ucanto.mjs` answers one line of JSON for one line of JSON; values travel as DAG-CBOR.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use bucket_core::car::Car;
+use bucket_core::cid::{Cid, NativeHasher, RAW, block_cid};
+use bucket_core::dag_cbor::{self, Ipld};
+use bucket_core::ucan::{PublicKey, Request, ucanto};
+use expect_test::expect_file;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+
+/// Asks the program, and answers its answers.
+fn ask(requests: &[Value]) -> Vec<Value> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("js");
+    assert!(directory.join("node_modules/@ucanto").is_dir(), "run npm ci --prefix tests/js");
+    let mut process = Command::new("node")
+        .arg(directory.join("ucanto.mjs"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("node (20 or newer) is needed for the tests of w3up: {error}"));
+    let mut stdin = process.stdin.take().expect("a pipe");
+    let lines: String = requests.iter().map(|request| format!("{request}\n")).collect();
+    // It answers while it is asked, and a pipe is short.
+    let writer = std::thread::spawn(move || stdin.write_all(lines.as_bytes()));
+    let output = process.wait_with_output().expect("it ends with its input");
+    writer.join().expect("no panic").expect("it reads all of its input");
+    let answers = String::from_utf8(output.stdout).expect("text");
+    let answers: Vec<Value> = answers.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(answers.len(), requests.len(), "it has ended early");
+    for (answer, request) in answers.iter().zip(requests) {
+        assert!(answer.get("error").is_none(), "{}\nasked: {request}", answer["error"]);
+    }
+    answers
+}
+
+fn cbor(value: &Ipld) -> String {
+    hex::encode(dag_cbor::encode(value))
+}
+
+fn bytes(answer: &Value, field: &str) -> Vec<u8> {
+    hex::decode(answer[field].as_str().expect("text")).expect("hex")
+}
+
+fn map<const N: usize>(entries: [(&str, Ipld); N]) -> Ipld {
+    Ipld::Map(entries.map(|(key, value)| (key.to_owned(), value)).into())
+}
+
+fn text(text: &str) -> Ipld {
+    Ipld::String(text.to_owned())
+}
+
+#[test]
+fn the_cases_of_the_machines_own_tests_are_what_ucanto_writes() {
+    let cases = ask(&[json!({"command": "cases"})]).remove(0);
+    let pretty = serde_json::to_string_pretty(&cases).expect("JSON");
+    expect_file!["../../core/src/ucan/ucanto/cases.json"].assert_eq(&format!("{pretty}\n"));
+}
+
+/// Text with all that JSON escapes or JavaScript sorts in its own way.
+fn any_text() -> impl Strategy<Value = String> {
+    prop_oneof!["[a-c]{0,3}", "[\"\\\\/\u{0}-\u{1f}\u{7f}ß\u{2028}\u{ffff}\u{10000}]{0,6}", any::<String>()]
+}
+
+/// DAG-JSON takes “/” for its own, and JavaScript “__proto__”.
+fn any_name() -> impl Strategy<Value = String> {
+    any_text().prop_filter("a name of its own", |name| name != "/" && name != "__proto__")
+}
+
+/// JavaScript writes 1.0 as 1.
+fn float() -> impl Strategy<Value = f64> {
+    let special = prop::sample::select(vec![0.1, -1.5, 1e-6, 1e-7, 5e-324, f64::MAX, 9007199254740992.0, 1e20, 1e21]);
+    prop_oneof![special, any::<f64>()].prop_filter("a float in JavaScript as well", |x| {
+        x.is_finite() && (x.fract() != 0.0 || x.abs() > 9007199254740991.0)
+    })
+}
+
+fn any_value() -> impl Strategy<Value = Ipld> {
+    let leaf = prop_oneof![
+        Just(Ipld::Null),
+        any::<bool>().prop_map(Ipld::Bool),
+        (-300i128..300).prop_map(Ipld::Integer),
+        any::<u64>().prop_map(|n| Ipld::Integer(n.into())),
+        any::<u64>().prop_map(|n| Ipld::Integer(-1 - i128::from(n))),
+        float().prop_map(Ipld::Float),
+        any_text().prop_map(Ipld::String),
+        prop::collection::vec(any::<u8>(), 0..100).prop_map(Ipld::Bytes),
+        any::<u8>().prop_map(|n| Ipld::Link(block_cid::<NativeHasher>(RAW, &[n]))),
+    ];
+    leaf.prop_recursive(4, 30, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Ipld::List),
+            prop::collection::btree_map(any_name(), inner, 0..6).prop_map(Ipld::Map),
+        ]
+    })
+}
+
+fn any_map() -> impl Strategy<Value = Ipld> {
+    prop::collection::btree_map(any_name(), any_value(), 0..5).prop_map(Ipld::Map)
+}
+
+/// Arguments, facts, and a nonce.
+type Draft = (Ipld, Vec<Ipld>, Option<String>);
+
+fn sign((nb, facts, nonce): &Draft) -> Value {
+    let mut request = json!({"command": "sign", "nb": cbor(nb), "facts": cbor(&Ipld::List(facts.clone()))});
+    if let Some(nonce) = nonce {
+        request["nonce"] = json!(nonce);
+    }
+    request
+}
+
+fn any_nonce() -> impl Strategy<Value = Option<String>> {
+    prop::option::of(any_text().prop_filter("short, not empty", |nonce| (1..=64).contains(&nonce.len())))
+}
+
+#[test]
+fn whatever_ucanto_signs_is_verified() {
+    let property = |invocations: Vec<Draft>| {
+        let requests: Vec<_> = invocations.iter().map(sign).collect();
+        for (answer, (nb, _, nonce)) in ask(&requests).iter().zip(&invocations) {
+            let car = Car::decode::<NativeHasher>(bytes(answer, "car")).map_err(fail)?;
+            let request = Request::from_car::<NativeHasher>(&car).map_err(fail)?.expect("an invocation");
+            request.check_signatures::<NativeHasher>().map_err(fail)?;
+            request.check(0, None).map_err(fail)?;
+            prop_assert_eq!(&Ipld::Map(request.invocation.task.args.clone()), nb);
+            prop_assert_eq!(&request.invocation.task.nonce, nonce.as_deref().unwrap_or_default().as_bytes());
+        }
+        Ok(())
+    };
+    let config = Config { cases: 4, failure_persistence: None, max_shrink_iters: 100, ..Config::default() };
+    let facts = prop::collection::vec(any_map(), 0..3);
+    let invocations = prop::collection::vec((any_map(), facts, any_nonce()), 100);
+    if let Err(failure) = TestRunner::new(config).run(&invocations, property) {
+        panic!("{failure}");
+    }
+}
+
+fn fail(error: impl std::fmt::Display) -> TestCaseError {
+    TestCaseError::fail(error.to_string())
+}
+
+#[test]
+fn ucanto_reads_our_receipts() {
+    let ran = block_cid::<NativeHasher>(RAW, b"an invocation");
+    let link = Ipld::Link(block_cid::<NativeHasher>(RAW, b"a root"));
+    let results = [
+        Ok(map([("root", link.clone()), ("list", Ipld::List(vec![Ipld::Null, Ipld::Float(0.5)]))])),
+        Ok(map([])),
+        Err(map([("name", text("KeyReserved")), ("message", text("no such key"))])),
+    ];
+    let meta = BTreeMap::from([("cause".to_owned(), link), ("version".to_owned(), Ipld::Integer(2))]);
+    for out in results {
+        let value = match out.clone() {
+            Ok(ok) => map([("ok", ok)]),
+            Err(error) => map([("error", error)]),
+        };
+        let meta_value = Ipld::Map(meta.clone());
+        let issue = json!({"command": "issue", "ran": ran.to_string(), "out": cbor(&value), "meta": cbor(&meta_value)});
+        let theirs = ask(&[issue]).remove(0);
+        let block = bytes(&theirs, "block");
+        let issuer = theirs["issuer"].as_str().expect("a DID");
+        let (_, ours) = receipt(ran, out, meta.clone(), issuer, &block);
+        assert_eq!(hex::encode(&ours), hex::encode(&block), "the same bytes");
+
+        let car = hex::encode(ucanto::message(ran, &ours).expect("a receipt"));
+        let read = ask(&[json!({"command": "receipt", "car": car, "ran": ran.to_string()})]).remove(0);
+        let expected = json!({
+            "verified": true, "issuer": issuer, "ran": ran.to_string(), "fork": 0,
+            "out": cbor(&value), "meta": cbor(&meta_value),
+        });
+        assert_eq!(read, expected);
+    }
+}
+
+/// Our receipt with the signature out of ucanto's, which is ours as well: Ed25519 gives one for one message.
+fn receipt(
+    ran: Cid,
+    out: Result<Ipld, Ipld>,
+    meta: BTreeMap<String, Ipld>,
+    issuer: &str,
+    theirs: &[u8],
+) -> (Cid, Vec<u8>) {
+    let key = PublicKey::from_did(issuer).expect("a key");
+    let Ok(Ipld::Map(mut root)) = dag_cbor::decode(theirs) else { panic!("a receipt is a map") };
+    let Some(Ipld::Bytes(signature)) = root.remove("sig") else { panic!("a receipt is signed") };
+    ucanto::receipt(ran, out, meta, &key, |message| {
+        let signature = &signature[signature.len() - 64..];
+        assert!(key.verify::<NativeHasher>(message, signature), "the same message is signed");
+        signature.to_vec()
+    })
+}
