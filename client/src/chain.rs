@@ -6,7 +6,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bucket_core::evm::unwrap_return;
 use bucket_core::limits::MESSAGE_BYTES_MAX;
+use bucket_rpc::eth::{is_eth_sender, parse_chain_id};
 use bucket_rpc::json::{InvocResult, Message, MsgLookup, Signature, SignedMessage, TipsetKey};
 use bucket_rpc::methods::*;
 use bucket_rpc::{Client, RpcError};
@@ -17,7 +19,7 @@ use fvm_shared::clock::ChainEpoch;
 use fvm_shared::econ::TokenAmount;
 
 use crate::error::{ClientError, explain_exit};
-use crate::key::{SIGNATURE_BYTES, Signer, sign_message};
+use crate::key::{KeyError, SIGNATURE_BYTES, Signer, eth_message, sign_message};
 use crate::progress::{Progress, Step};
 
 /// How long a message is waited for: twenty epochs of the real networks.
@@ -152,7 +154,14 @@ impl Chain {
     /// Tries, sizes, prices and signs a message, and hands it in. Answers what to wait for.
     pub async fn push(&self, to: Address, method: MethodNum, params: Vec<u8>) -> Result<Cid, ClientError> {
         let signer = self.signer()?;
-        let message = Message::new(signer.address(), to, method, params);
+        let mut message = Message::new(signer.address(), to, method, params);
+        if is_eth_sender(&message.from) {
+            message = match self.rpc.call::<StateLookupID>((to.into(), TipsetKey::HEAD)).await {
+                Ok(id) => eth_message(message, id.into_inner())?,
+                Err(error @ RpcError::Node { .. }) => return Err(self.who_is_missing(&message, error).await),
+                Err(error) => return Err(error.into()),
+            };
+        }
         // The node isn't bothered with what can't be sent anyway.
         self.check_size(&message)?;
         let message = self.estimate(message).await?;
@@ -167,7 +176,11 @@ impl Chain {
     async fn sign_and_push(&self, signer: &dyn Signer, mut message: Message) -> Result<Cid, ClientError> {
         let _sending = self.sending.lock().await;
         message.nonce = self.rpc.call::<MpoolGetNonce>((message.from.into(),)).await?;
-        let signed = sign_message(signer, message)?;
+        let chain_id = match is_eth_sender(&message.from) {
+            true => parse_chain_id(&self.rpc.call::<EthChainId>(()).await?).map_err(KeyError::from)?,
+            false => 0,
+        };
+        let signed = sign_message(signer, message, chain_id)?;
         Ok(self.rpc.call::<MpoolPush>((signed,)).await?.into_inner())
     }
 
@@ -176,7 +189,7 @@ impl Chain {
         const UNKNOWN: usize = 32;
         let signature = Signature::secp256k1([0; SIGNATURE_BYTES]);
         let signed = SignedMessage { message: message.clone(), signature };
-        let size = signed.chain_length().map_err(crate::key::KeyError::from)? + UNKNOWN;
+        let size = signed.chain_length().map_err(KeyError::from)? + UNKNOWN;
         if size > self.message_bytes_max { Err(ClientError::MessageTooLarge(size)) } else { Ok(()) }
     }
 
@@ -243,7 +256,9 @@ impl Chain {
             let text = replayed.map(|result| result.error).unwrap_or_default();
             return Err(ClientError::Abort { code, message: abort_text(&text, code) });
         }
-        Ok(Sent { message, height, tipset, gas_used: receipt.gas_used, value: receipt.return_data })
+        // In this one form, which is no method's own, an f410 sender gets what its call returned.
+        let value = unwrap_return(&receipt.return_data).unwrap_or(receipt.return_data);
+        Ok(Sent { message, height, tipset, gas_used: receipt.gas_used, value })
     }
 
     async fn wait_long(&self, message: Cid, start: Instant) -> Result<MsgLookup, ClientError> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ~/.bucket/            0700
-//!   keys/f1….key        0600   keys that sign messages
+//!   keys/f1….key        0600   keys that sign messages; f410…. for those of Ethereum accounts
 //!   dids/zQ3s….key      0600   keys of the buckets' DIDs
 //!   default             the address that signs unless another is named
 //! ```
@@ -12,11 +12,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use bucket_core::did::BucketId;
+use bucket_rpc::eth::is_eth_sender;
 use bucket_rpc::json::{format_address, format_address_in, parse_address};
 use fvm_shared::address::{Address, Network, Protocol};
 
 use crate::error::ClientError;
-use crate::key::{Key, KeyError, Signer};
+use crate::key::{Key, KeyError, KeyType, Signer};
 
 /// A directory of keys. Nothing is created before the first key is.
 #[derive(Debug, Clone)]
@@ -35,9 +36,14 @@ impl Wallet {
         &self.dir
     }
 
-    /// Makes a key. The first one becomes the default.
+    /// Makes a key with an f1 address. The first one becomes the default.
     pub fn generate(&self) -> Result<Address, ClientError> {
-        self.store(&Key::generate()?)
+        self.generate_type(KeyType::Secp256k1)
+    }
+
+    /// Makes a key of that type. The first one becomes the default.
+    pub fn generate_type(&self, kind: KeyType) -> Result<Address, ClientError> {
+        self.store(&Key::generate()?.with_type(kind))
     }
 
     /// Takes a key that Lotus exported. The first one becomes the default.
@@ -58,8 +64,8 @@ impl Wallet {
 
     /// The key of an address.
     pub fn key(&self, address: &Address) -> Result<Key, ClientError> {
-        if !matches!(address.protocol(), Protocol::Secp256k1) {
-            let why = "this wallet signs for f1 addresses only";
+        if !matches!(address.protocol(), Protocol::Secp256k1) && !is_eth_sender(address) {
+            let why = "this wallet signs for f1 and f410 addresses only";
             return Err(ClientError::Input(format!("{}: {why}", format_address(address))));
         }
         match self.read(&self.key_path(address))? {
@@ -239,6 +245,26 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_ethereum_accounts_lie_beside_the_others() {
+        let ((_a, from), (_b, to)) = (wallet(), wallet());
+        let f1 = from.generate().unwrap();
+        let f410 = from.generate_type(KeyType::Delegated).unwrap();
+        assert!(is_eth_sender(&f410));
+        let mut both = vec![f1, f410];
+        both.sort_by_key(format_address);
+        assert_eq!(from.list().unwrap(), both);
+        assert_eq!(from.default().unwrap(), Some(f1));
+        from.set_default(&f410).unwrap();
+        assert_eq!(from.key(&f410).unwrap().kind(), KeyType::Delegated);
+
+        let exported = from.export(&f410).unwrap();
+        let json = String::from_utf8(hex::decode(&exported).unwrap()).unwrap();
+        assert!(json.starts_with(r#"{"Type":"delegated","PrivateKey":""#), "{json}");
+        assert_eq!(to.import(&exported).unwrap(), f410);
+        assert_eq!(to.export(&f410).unwrap(), exported);
+    }
+
+    #[test]
     fn keys_of_dids_are_kept_apart() {
         let (_dir, wallet) = wallet();
         let key = Key::generate().unwrap();
@@ -255,7 +281,7 @@ mod tests {
         let absent = wallet.key(&Key::generate().unwrap().address()).unwrap_err();
         assert!(absent.to_string().contains("the wallet has no key for t1"), "{absent}");
         let foreign = wallet.key(&Address::new_id(100)).unwrap_err();
-        assert!(foreign.to_string().contains("f1 addresses only"), "{foreign}");
+        assert!(foreign.to_string().contains("f1 and f410 addresses only"), "{foreign}");
         assert!(wallet.set_default(&Address::new_id(100)).is_err());
     }
 

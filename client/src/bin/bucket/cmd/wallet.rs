@@ -2,8 +2,10 @@
 
 use std::io::Read as _;
 
+use bucket_client::key::KeyType;
 use bucket_client::{ClientError, Wallet as Keys};
 use bucket_rpc::RpcError;
+use bucket_rpc::eth::{EthAddress, is_eth_sender};
 use bucket_rpc::json::{format_address, parse_address};
 use bucket_rpc::methods::{DevnetFund, WalletBalance};
 use clap::Subcommand;
@@ -21,7 +23,11 @@ use crate::output::Answer;
 #[derive(Debug, Subcommand)]
 pub enum Wallet {
     /// Make a key; the first one becomes the default
-    New,
+    New {
+        /// secp256k1 (an f1 address) or delegated (an Ethereum-style f410 address)
+        #[arg(long = "type", value_name = "TYPE", default_value = "secp256k1")]
+        kind: KeyType,
+    },
     /// List addresses, and the DIDs of buckets whose keys are here
     List,
     /// Show or set the address that signs unless --from names another
@@ -65,8 +71,8 @@ impl Wallet {
     pub async fn run(self, cx: &Context) -> Result<Answer, ClientError> {
         let keys = cx.wallet()?;
         match self {
-            Self::New => {
-                let address = keys.generate()?;
+            Self::New { kind } => {
+                let address = keys.generate_type(kind)?;
                 cx.glance_at_network().await;
                 added(&keys, &address)
             }
@@ -99,8 +105,14 @@ impl Wallet {
 
 fn added(keys: &Keys, address: &Address) -> Result<Answer, ClientError> {
     let default = keys.default()?.as_ref() == Some(address);
-    let address = format_address(address);
-    Ok(Answer::text(json!({"address": address, "default": default}), address))
+    let text = format_address(address);
+    let json = json!({"address": text, "ethereum": ethereum(address), "default": default});
+    Ok(Answer::text(json, text))
+}
+
+/// The `0x…` form of an f410 address; other addresses have none that anybody would use.
+fn ethereum(address: &Address) -> Option<String> {
+    EthAddress::of(address).filter(|_| is_eth_sender(address)).map(|ethereum| ethereum.to_string())
 }
 
 /// The exported key: from stdin, from a file, or as it stands.
@@ -128,7 +140,8 @@ fn list(keys: &Keys) -> Result<Answer, ClientError> {
         .iter()
         .map(|address| {
             let mark = if default.as_ref() == Some(address) { " (default)" } else { "" };
-            format!("{}{mark}", format_address(address))
+            let ethereum = ethereum(address).map_or_else(String::new, |ethereum| format!(" {ethereum}"));
+            format!("{}{ethereum}{mark}", format_address(address))
         })
         .collect();
     if lines.is_empty() {
@@ -136,7 +149,8 @@ fn list(keys: &Keys) -> Result<Answer, ClientError> {
     }
     lines.extend(dids.iter().map(ToString::to_string));
     let texts: Vec<_> = addresses.iter().map(format_address).collect();
-    let json = json!({"addresses": texts, "default": default.as_ref().map(format_address), "dids": dids});
+    let ethereum: Vec<_> = addresses.iter().map(ethereum).collect();
+    let json = json!({"addresses": texts, "ethereum": ethereum, "default": default.as_ref().map(format_address), "dids": dids});
     Ok(Answer::text(json, lines.join("\n")))
 }
 
