@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use anyhow::{Context, Result, ensure};
-use bucket_core::abi::{self, BucketParams, CreateParams, Message, method};
+use bucket_core::abi::{self, BucketParams, CreateParams, Message, Wire, method};
 use bucket_core::did::BucketId;
 use bucket_rpc::json::{ActorState, Message as ChainMessage, Tipset, TipsetKey, network_named};
 use bucket_rpc::methods::*;
@@ -161,11 +161,13 @@ impl Node {
 
     /// The call as the machine takes it; `None` when it isn't one to the actor that may change its state.
     pub(crate) async fn input(&self, call: &Call, at: &TipsetKey) -> Result<Option<Input>> {
-        let Some(message) = Message::decode(call.method, &call.params) else { return Ok(None) };
-        let (to, ours) = (self.id(call.to, at).await?, self.id(self.actor, at).await?);
-        if to.is_none() || to != ours {
-            return Ok(None);
-        }
+        let (message, wire) = match Message::decode(call.method, &call.params) {
+            None => return Ok(None),
+            Some(Ok((message, wire))) => (Ok(message), wire),
+            Some(Err(abort)) => (Err(abort), Wire::Native),
+        };
+        let ours = self.id(self.actor, at).await?;
+        let Some(this) = self.id(call.to, at).await?.filter(|to| Some(*to) == ours) else { return Ok(None) };
         let caller = self.sender(call.from, at).await?;
         let origin = self.sender(call.origin, at).await?;
         let mut addresses = BTreeMap::new();
@@ -175,7 +177,7 @@ impl Node {
             }
         }
         let (cid, value, returned) = (call.cid, call.value, call.returned.clone());
-        Ok(Some(Input { cid, caller, origin, value, message, addresses, returned }))
+        Ok(Some(Input { cid, this, caller, origin, value, message, wire, addresses, returned }))
     }
 
     async fn sender(&self, address: Address, at: &TipsetKey) -> Result<ActorID> {

@@ -6,14 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
-use bucket_core::abi::Message;
+use bucket_core::abi::{DeliverParams, Message, Wire};
 use bucket_core::batch::Execution;
-use bucket_core::car::archive;
+use bucket_core::car::{Car, archive};
 use bucket_core::cid::{CarId, NativeHasher};
 use bucket_core::did::BucketId;
 use bucket_core::error::Abort;
+use bucket_core::evm;
 use bucket_core::execute::{self, Applied};
-use bucket_core::host::Host;
+use bucket_core::host::{Host, Told};
 use bucket_core::state as actor;
 use bucket_protocols::TABLE;
 use bucket_protocols::kv::receipt_op;
@@ -26,6 +27,7 @@ use fvm_shared::clock::ChainEpoch;
 
 use crate::blocks::{NewBlocks, Overlay};
 use crate::store::{CarMap, Executed, Halt};
+use crate::view;
 
 /// When a tipset's messages execute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +52,8 @@ impl From<&Tipset> for Moment {
 pub struct Input {
     /// The chain's name of the message in which it was made.
     pub cid: Cid,
+    /// Our actor's id.
+    pub this: ActorID,
     /// Actor id of the caller.
     pub caller: ActorID,
     /// Actor id of who signed the message; equal to the caller when the call is the message.
@@ -58,10 +62,31 @@ pub struct Input {
     pub value: bool,
     /// What it asks.
     pub message: Result<Message, Abort>,
+    /// How that was written.
+    pub wire: Wire,
     /// Actor ids of the addresses in it, as far as the chain knows them.
     pub addresses: BTreeMap<Address, ActorID>,
     /// What it returned on chain.
     pub returned: Vec<u8>,
+}
+
+impl Input {
+    /// What only the chain could know, as far as the return value tells. Where that can't be read, the replay's will differ.
+    fn told(&self) -> Told {
+        let bytes = match self.wire {
+            Wire::Native => Ok(self.returned.clone()),
+            Wire::Evm => evm::unwrap_return(&self.returned),
+        };
+        let (Ok(message), Ok(bytes)) = (&self.message, bytes) else { return Told::default() };
+        message.returned(&bytes).map(|returned| Told::by(&returned)).unwrap_or_default()
+    }
+}
+
+/// The bucket that a message is for; none for what is staged.
+fn subject(message: &Message) -> Option<BucketId> {
+    let Message::Deliver(DeliverParams { car, .. }) = message else { return message.bucket().cloned() };
+    let car = Car::decode::<NativeHasher>(car.clone()).ok()?;
+    view::task(&car).ok().map(|task| task.sub)
 }
 
 /// What a tipset's messages did.
@@ -130,24 +155,27 @@ impl Replayed {
                 return Ok(());
             }
         };
-        let bucket = message.bucket().clone();
-        if halted.contains(bucket.as_str()) || self.halts.iter().any(|halt| halt.bucket == bucket.as_str()) {
+        let subject = subject(&message);
+        let bucket = subject.as_ref().map_or(Halt::ALL, BucketId::as_str);
+        if halted.contains(bucket) || self.halts.iter().any(|halt| halt.bucket == bucket) {
             return Ok(());
         }
-        self.touched.insert(bucket.clone());
-        let creates = matches!(message, Message::Create(_));
-        let host = ReplayHost { store: overlay, input, when };
+        self.touched.extend(subject.clone());
+        let created = subject.clone().filter(|_| matches!(message, Message::Create(_)));
+        let host = ReplayHost { store: overlay, input, when, told: input.told() };
         let outcome = execute::apply(&host, &TABLE, &self.state, message);
         if let Some(failure) = overlay.take_failure() {
             return Err(failure.context("failed to read the state"));
         }
         match outcome {
-            Err(abort) => self.halt(bucket.as_str(), input, "the replay aborts", abort.to_string()),
-            Ok(applied) if applied.returned.encode().bytes() != input.returned => {
-                let ours = hex(applied.returned.encode().bytes());
-                self.halt(bucket.as_str(), input, "the return values differ", ours);
+            Err(abort) => self.halt(bucket, input, "the replay aborts", abort.to_string()),
+            Ok(applied) => {
+                let ours = input.wire.returned(applied.returned.encode());
+                match ours.bytes() == input.returned {
+                    true => self.take(input, applied, created)?,
+                    false => self.halt(bucket, input, "the return values differ", hex(ours.bytes())),
+                }
             }
-            Ok(applied) => self.take(input, applied, creates.then_some(bucket))?,
         }
         Ok(())
     }
@@ -161,6 +189,8 @@ impl Replayed {
     fn take(&mut self, input: &Input, applied: Applied, created: Option<BucketId>) -> Result<()> {
         self.state = applied.state;
         self.created.extend(created);
+        // Continuations go to other buckets, too.
+        self.touched.extend(applied.touched);
         for execution in applied.ran {
             let Execution { car, receipt_car, ran, receipt, mut ops, .. } = execution;
             ops.push(receipt_op(ran, receipt));
@@ -204,6 +234,7 @@ struct ReplayHost<'a, S> {
     store: &'a Overlay<S>,
     input: &'a Input,
     when: Moment,
+    told: Told,
 }
 
 impl<S: Blockstore> Host for ReplayHost<'_, S> {
@@ -212,6 +243,10 @@ impl<S: Blockstore> Host for ReplayHost<'_, S> {
 
     fn store(&self) -> &Self::Store {
         self.store
+    }
+
+    fn this(&self) -> ActorID {
+        self.input.this
     }
 
     fn caller(&self) -> ActorID {
@@ -230,7 +265,24 @@ impl<S: Blockstore> Host for ReplayHost<'_, S> {
         self.when.epoch
     }
 
+    fn timestamp(&self) -> u64 {
+        self.when.timestamp
+    }
+
     fn resolve(&self, address: &Address) -> Option<ActorID> {
         self.input.addresses.get(address).copied()
+    }
+
+    // The chain asked and went on.
+    fn is_instance(&self, _: ActorID) -> bool {
+        true
+    }
+
+    fn room(&self, _: u64) -> bool {
+        self.told.room()
+    }
+
+    fn deliver(&self, _: ActorID, _: &DeliverParams) -> u32 {
+        self.told.deliver()
     }
 }

@@ -2,17 +2,22 @@
 
 use anyhow::{Context, Result};
 use bucket_core::bucket::{Bucket, Entry, Item, Queue, Receipts};
+use bucket_core::car::Car;
 use bucket_core::cid::{CarId, NativeHasher};
 use bucket_core::did::BucketId;
 use bucket_core::error::Abort;
+use bucket_core::open::read_car;
 use bucket_core::state as actor;
+use bucket_core::task::Task;
+use bucket_core::ucan::Request;
 use cid::Cid;
 use fvm_ipld_blockstore::Blockstore;
 
 /// All buckets of a state, sorted.
 pub fn buckets<S: Blockstore>(store: &S, state: &Cid) -> Result<Vec<BucketId>> {
     let mut keys = Vec::new();
-    actor::buckets::<S, NativeHasher>(store, state)?.each(|key, _| keys.push(key.to_vec()))?;
+    actor::buckets::<S, NativeHasher>(store, state)?
+        .each_of(actor::is_bucket, |key, _: Bucket| keys.push(key.to_vec()))?;
     keys.sort_unstable();
     keys.into_iter().map(|key| Ok(String::from_utf8(key)?.parse()?)).collect()
 }
@@ -41,6 +46,14 @@ pub fn entries<S: Blockstore>(store: &S, bucket: &Bucket) -> Result<Vec<(CarId, 
     entries.into_iter().map(|(key, entry)| Ok((id(key)?, entry))).collect()
 }
 
+/// What a CAR asks for: a task, or an invocation that somebody signed.
+pub fn task(car: &Car) -> Result<Task> {
+    Ok(match Request::from_car::<NativeHasher>(car)? {
+        Some(request) => request.invocation.task.clone(),
+        None => Task::from_ipld(car.root_value())?,
+    })
+}
+
 /// A task of a queue.
 #[derive(Debug, Clone)]
 pub struct Queued {
@@ -59,7 +72,7 @@ pub fn queue<S: Blockstore>(store: &S, bucket: &Bucket, from: u64, limit: usize)
     let numbers = (from.max(bucket.head)..bucket.tail).take(limit);
     let read = |number: u64| {
         let item = queue.get(&number.to_be_bytes())?.with_context(|| format!("task {number} is missing"))?.clone();
-        let car = store.get(&item.car)?.with_context(|| format!("the CAR of task {number} is missing"))?;
+        let car = read_car(store, &item.car).with_context(|| format!("the CAR of task {number}"))?;
         Ok(Queued { number, item, car })
     };
     numbers.map(read).collect()

@@ -6,7 +6,6 @@ use bucket_core::bucket::Bucket;
 use bucket_core::car::Car;
 use bucket_core::cid::{CarId, NativeHasher};
 use bucket_core::did::BucketId;
-use bucket_core::task::Task;
 use serde::{Deserialize, Serialize};
 
 use super::error::ApiError;
@@ -112,13 +111,13 @@ impl QueueItem {
     fn new(record: &Bucket, queued: Queued) -> anyhow::Result<Self> {
         let Queued { number, item, car } = queued;
         let car = Car::decode::<NativeHasher>(car)?;
-        let cause = item.cause.map(|cause| <[u8; 32]>::try_from(&cause.0[..]).map(CarId)).transpose()?;
+        let (depth, cause) = item.chain.map_or((0, None), |chain| (chain.depth, Some(chain.cause)));
         Ok(Self {
             position: number - record.head,
             car: car.id::<NativeHasher>(),
-            cmd: Task::from_ipld(car.root_value())?.cmd,
+            cmd: view::task(&car)?.cmd,
             caller: actor_id(item.caller),
-            depth: item.depth,
+            depth,
             cause,
             force: item.force,
         })

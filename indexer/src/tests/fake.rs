@@ -193,7 +193,7 @@ impl Chain {
         let tipset = Tipset::from_block(header(parent.tipset.cids.clone(), height, self.nonce)).unwrap();
         let (messages, receipts, traces) = (vec![], vec![], vec![]);
         let mut made = Made { tipset: tipset.clone(), messages, receipts, traces, after: parent.after };
-        self.memory.epoch = height;
+        (self.memory.epoch, self.memory.timestamp) = (height, tipset.blocks[0].timestamp);
         for sent in sent {
             self.execute(sent.into(), &mut made);
         }
@@ -249,7 +249,7 @@ impl Chain {
         let (mut code, mut returned) = match (message, *state) {
             (Some(message), Some(root)) if ours => {
                 self.memory.root = root;
-                let result = self.memory.apply(from.id().unwrap(), message);
+                let result = self.memory.apply_from(from.id().unwrap(), ALICE, message);
                 *state = Some(self.memory.root);
                 result.map_or_else(|abort| (abort.code(), vec![]), |applied| (0, applied.returned.encode().to_vec()))
             }

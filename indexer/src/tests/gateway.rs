@@ -80,7 +80,7 @@ async fn dags_of_users_and_of_state() {
     let mut site = Site::filled().await;
     let value = list([s("a long enough value that is by itself in the CAR"), Ipld::Null]);
     let car = linked_car("x", s("linked"), &value);
-    let message = bucket_core::abi::CarParams { bucket: did("x"), car: car.clone(), force: false };
+    let message = bucket_core::abi::CarParams::new(did("x"), car.clone());
     site.rig.tipset("t6", 6, &[bucket_core::abi::Message::Invoke(message)]).await;
     let car = Car::decode::<NativeHasher>(car).unwrap();
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bucket_core::abi::{CarParams, CreateParams, Message, RunParams};
+use bucket_core::abi::{CarParams, CreateParams, Message, RunParams, Wire};
 use bucket_core::bucket::Mode;
 use bucket_core::car::Transaction;
 use bucket_core::cid::{CarId, NativeHasher};
@@ -43,13 +43,13 @@ pub fn list<const N: usize>(items: [Ipld; N]) -> Ipld {
 }
 
 pub fn create(bucket: &str) -> Message {
-    Message::Create(CreateParams { bucket: did(bucket), controllers: vec![], mode: Mode::Atomic })
+    Message::Create(CreateParams { bucket: did(bucket), controllers: vec![], mode: Mode::Atomic, proof: None })
 }
 
 /// A bucket that these control besides.
 pub fn create_for(bucket: &str, others: &[u64]) -> Message {
     let controllers = others.iter().chain([&ALICE]).map(|id| Address::new_id(*id)).collect();
-    Message::Create(CreateParams { bucket: did(bucket), controllers, mode: Mode::Atomic })
+    Message::Create(CreateParams { bucket: did(bucket), controllers, mode: Mode::Atomic, proof: None })
 }
 
 fn task(bucket: &str, cmd: &str, args: &[(&str, Ipld)]) -> Task {
@@ -63,20 +63,20 @@ pub fn put_car(bucket: &str, key: Ipld, value: Ipld) -> Vec<u8> {
 }
 
 pub fn put(bucket: &str, key: Ipld, value: Ipld) -> Message {
-    Message::Invoke(CarParams { bucket: did(bucket), car: put_car(bucket, key, value), force: false })
+    Message::Invoke(CarParams::new(did(bucket), put_car(bucket, key, value)))
 }
 
 pub fn force(bucket: &str, key: Ipld, value: Ipld) -> Message {
-    Message::Invoke(CarParams { bucket: did(bucket), car: put_car(bucket, key, value), force: true })
+    Message::Invoke(CarParams { force: true, ..CarParams::new(did(bucket), put_car(bucket, key, value)) })
 }
 
 pub fn del(bucket: &str, key: Ipld) -> Message {
     let car = task(bucket, "/kv/del", &[("key", key)]).to_car::<NativeHasher>();
-    Message::Invoke(CarParams { bucket: did(bucket), car, force: false })
+    Message::Invoke(CarParams::new(did(bucket), car))
 }
 
 pub fn schedule(bucket: &str, key: Ipld, value: Ipld) -> Message {
-    Message::Schedule(CarParams { bucket: did(bucket), car: put_car(bucket, key, value), force: false })
+    Message::Schedule(CarParams::new(did(bucket), put_car(bucket, key, value)))
 }
 
 pub fn run(bucket: &str, max: u64) -> Message {
@@ -130,10 +130,12 @@ impl Rig {
             let applied = self.chain.apply(ALICE, message.clone()).unwrap();
             inputs.push(Input {
                 cid: blake2b_cid(&self.messages.to_be_bytes()),
+                this: self.chain.this,
                 caller: ALICE,
                 origin: ALICE,
                 value: false,
                 message: Ok(message.clone()),
+                wire: Wire::Native,
                 addresses: BTreeMap::new(),
                 returned: applied.returned.encode().to_vec(),
             });

@@ -191,7 +191,7 @@ async fn a_trace_that_explains_nothing_halts_as_ever() {
     assert_eq!(watch.follow.store.halts().await.unwrap().len(), 1);
 
     // A reorganisation takes the halt back.
-    chain.lock().unwrap().rewind(4);
+    chain.lock().unwrap().rewind(5);
     mine(&chain, [put("x", s("c"), s("1"))]);
     (0..5).for_each(|_| mine(&chain, NOTHING));
     catch_up(&watch).await;
