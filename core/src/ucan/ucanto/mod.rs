@@ -13,7 +13,7 @@
 //! | `nb` of a delegation, or none | a policy: each field of the arguments equals the delegation's |
 //! | `nnc`, or none | `nonce`, or empty |
 //! | `exp` and `nbf`, themselves excluded | `exp` − 1 and `nbf` + 1, which are included |
-//! | `prf`, nested | the one chain that counts, see [`chain`] |
+//! | `prf`, nested | the one chain that counts, see `chain.rs` |
 //! | the text of a JWT | what is signed; its hash is what an invocation is known by |
 //!
 //! Whether a chain proves the invocation is decided by the rules of 0.9.1; what only the form of 1.0 decides is what else a

@@ -171,13 +171,57 @@ fn powers_and_caveats_in_the_form_of_1_0() {
     });
 }
 
+/// A CAR of one block.
+fn car_of(value: &Ipld) -> Car {
+    let mut transaction = crate::car::Transaction::<NativeHasher>::default();
+    transaction.write(value);
+    Car::decode::<NativeHasher>(transaction.commit().unwrap()).unwrap()
+}
+
+#[test]
+fn what_ucanto_would_not_write_is_refused() {
+    let car = Car::decode::<NativeHasher>(cases().car("self, root is the UCAN")).unwrap();
+    let Ipld::Map(root) = car.root_value() else { panic!("a map") };
+    let Ipld::Bytes(signature) = &root["s"] else { panic!("bytes") };
+    let Ipld::Bytes(key) = &root["iss"] else { panic!("bytes") };
+    let as_text = [&[0x9d, 0x1a], &all_but_did(&cases().keys["bucket"])[..]].concat();
+    let bytes = |bytes: &[u8]| Ipld::Bytes(bytes.to_vec());
+    for (field, value, refused) in [
+        ("v", Ipld::String("0.9.2".into()), "“v” to be “0.9.1”, got “0.9.2”"),
+        ("iss", bytes(&as_text), "“iss” to be a key's bytes"),
+        ("iss", bytes(&[key, &[0][..]].concat()), "got ed01…"),
+        ("iss", bytes(&[0x9d, 0x1a, b'w', b':', 0xff]), "iss: expected a DID"),
+        ("aud", Ipld::String("did:key:z".into()), "“aud” to be a DID's bytes"),
+        ("s", bytes(&signature[..67]), "64 bytes after its length"),
+        ("s", bytes(&[&[0x80, 0xa4, 0xc0, 0x06], &signature[3..]].concat()), "the key of did:key:z6Mk"),
+        ("s", bytes(&[0x91, 0xa3, 0x03, 0]), "got 91a30300"),
+        ("prf", Ipld::Null, "“prf” to be a list of links"),
+        ("exp", Ipld::Integer(-1), "“exp” to be seconds since 1970"),
+        ("exp", Ipld::Integer(1 << 53), "“exp” to be seconds since 1970"),
+        ("nbf", Ipld::Integer(0), "“nbf” to be seconds since 1970"),
+        ("nnc", Ipld::String(String::new()), "“nnc” to be text that isn't empty"),
+        ("fct", Ipld::List(vec![]), "“fct” to be a list that isn't empty"),
+        ("att", Ipld::List(vec![Ipld::Float(1.0)]), "which JavaScript never writes"),
+        ("att", Ipld::List(vec![]), "one capability, got 0"),
+        ("more", Ipld::Null, "“more”"),
+    ] {
+        let mut root = root.clone();
+        root.insert(field.to_owned(), value);
+        let denied = request::<NativeHasher>(&car_of(&Ipld::Map(root))).unwrap_err().to_string();
+        assert!(denied.contains(refused), "{field}: {denied}");
+    }
+    let newer = Ipld::Map([("ucan@1.0.0".to_owned(), Ipld::Null)].into());
+    assert!(request::<NativeHasher>(&car_of(&newer)).unwrap_err().to_string().contains("got “ucan@1.0.0”"));
+}
+
+fn all_but_did(did: &Did) -> Vec<u8> {
+    did.as_str().strip_prefix("did:").unwrap().as_bytes().to_vec()
+}
+
 #[test]
 fn other_roots_are_nothing_of_w3ups() {
     for value in [Ipld::Null, Ipld::Map(BTreeMap::new()), Ipld::Map([("sub".to_owned(), Ipld::Null)].into())] {
-        let mut transaction = crate::car::Transaction::<NativeHasher>::default();
-        transaction.write(&value);
-        let car = Car::decode::<NativeHasher>(transaction.commit().unwrap()).unwrap();
-        assert_eq!(request::<NativeHasher>(&car), Ok(None));
+        assert_eq!(request::<NativeHasher>(&car_of(&value)), Ok(None));
     }
 }
 

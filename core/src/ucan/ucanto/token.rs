@@ -22,8 +22,8 @@ const VERSION: &str = "0.9.1";
 /// Multicodec of a DID that is no key, before its text without `did:` (`src/did.js`, `DID_CORE`).
 const DID_CORE: [u8; 2] = [0x9d, 0x1a];
 
-/// Multicodecs of the public keys in a `did:key`, as varints: Ed25519, secp256k1, P-256.
-const KEYS: [[u8; 2]; 3] = [[0xed, 0x01], [0xe7, 0x01], [0x80, 0x24]];
+/// Multicodecs of the public keys in a `did:key`, as varints, and how long both are: Ed25519, secp256k1, P-256.
+const KEYS: [([u8; 2], usize); 3] = [([0xed, 0x01], 34), ([0xe7, 0x01], 35), ([0x80, 0x24], 35)];
 
 /// Signature algorithms: each with its multicodec as a varint (`src/signature.js`) and its name in a JWT's header.
 const ALGORITHMS: [(Algorithm, &[u8], &str); 3] = [
@@ -236,7 +236,7 @@ fn principal(field: &str, value: Option<Ipld>) -> Result<Did, Denied> {
             return Err(malformed(format!("“{field}” to be a key's bytes, got text")));
         }
         Some(id) => format!("did:{}", String::from_utf8_lossy(id)),
-        None if KEYS.iter().any(|code| bytes.starts_with(code)) => {
+        None if KEYS.iter().any(|(code, len)| bytes.starts_with(code) && bytes.len() == *len) => {
             format!("did:key:{}", multibase::encode(Base::Base58Btc, &bytes))
         }
         None => {
