@@ -104,17 +104,17 @@ fn start(mining: Mining) -> (Handle, Client, Account, Address) {
 async fn a_wallet_is_funded_and_sends_over_json_rpc() {
     let (_devnet, client, sender, actor) = start(Mining::Instant);
     let from = Lotus(sender.address());
-    assert_eq!(client.call::<WalletBalance>((from.clone(),)).await.unwrap(), Lotus(whole(0)));
-    assert!(client.call::<MpoolGetNonce>((from.clone(),)).await.is_err(), "there is no actor yet");
-    let fund = client.call::<DevnetFund>((from.clone(), Lotus(whole(5)))).await.unwrap();
+    assert_eq!(client.call::<WalletBalance>((from,)).await.unwrap(), Lotus(whole(0)));
+    assert!(client.call::<MpoolGetNonce>((from,)).await.is_err(), "there is no actor yet");
+    let fund = client.call::<DevnetFund>((from, Lotus(whole(5)))).await.unwrap();
     client.call::<StateWaitMsg>((fund, 0, -1, true)).await.unwrap();
-    assert_eq!(client.call::<WalletBalance>((from.clone(),)).await.unwrap(), Lotus(whole(5)));
-    let id = client.call::<StateLookupID>((from.clone(), TipsetKey::HEAD)).await.unwrap();
-    assert_eq!(client.call::<StateAccountKey>((id.clone(), TipsetKey::HEAD)).await.unwrap(), from);
+    assert_eq!(client.call::<WalletBalance>((from,)).await.unwrap(), Lotus(whole(5)));
+    let id = client.call::<StateLookupID>((from, TipsetKey::HEAD)).await.unwrap();
+    assert_eq!(client.call::<StateAccountKey>((id, TipsetKey::HEAD)).await.unwrap(), from);
 
     for nonce in [0, 1] {
-        assert_eq!(client.call::<MpoolGetNonce>((from.clone(),)).await.unwrap(), nonce);
-        assert_eq!(client.call::<MpoolGetNonce>((id.clone(),)).await.unwrap(), nonce);
+        assert_eq!(client.call::<MpoolGetNonce>((from,)).await.unwrap(), nonce);
+        assert_eq!(client.call::<MpoolGetNonce>((id,)).await.unwrap(), nonce);
         let message = invoke(&sender, actor, b"calldata");
         let called = client.call::<StateCall>((message.clone(), TipsetKey::HEAD)).await.unwrap();
         assert_eq!(called.msg_rct.unwrap().exit_code, ExitCode::OK);
@@ -123,7 +123,7 @@ async fn a_wallet_is_funded_and_sends_over_json_rpc() {
         assert_eq!(signed.signature.sig_type, SignatureType::Delegated);
         let cid = client.call::<MpoolPush>((signed.clone(),)).await.unwrap();
         assert_eq!(cid.0, signed.cid().unwrap(), "known by its signed form");
-        let lookup = client.call::<StateWaitMsg>((cid.clone(), 0, -1, true)).await.unwrap();
+        let lookup = client.call::<StateWaitMsg>((cid, 0, -1, true)).await.unwrap();
         assert_eq!(lookup.receipt.exit_code, ExitCode::OK);
         let listed = client.call::<ChainGetParentMessages>((Lotus(lookup.tipset.0[0]),)).await.unwrap();
         assert_eq!(listed, [ApiMessage { cid: cid.0, message: signed.message.clone() }]);
@@ -132,7 +132,7 @@ async fn a_wallet_is_funded_and_sends_over_json_rpc() {
             assert_eq!(found.unwrap().receipt, lookup.receipt);
         }
     }
-    let left = client.call::<WalletBalance>((from.clone(),)).await.unwrap().0;
+    let left = client.call::<WalletBalance>((from,)).await.unwrap().0;
     assert!(left < whole(5) && left > whole(4), "{left}");
     let ethereum = client.call::<FilecoinAddressToEthAddress>((from, None)).await.unwrap();
     assert_eq!(ethereum, EthAddress::of(&sender.address()).unwrap().to_string());

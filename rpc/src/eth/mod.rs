@@ -74,7 +74,7 @@ pub enum EthError {
     #[error("the delegated signature is by {}, or of another message; the sender is {}", format_address(.signer), format_address(.sender))]
     Signer {
         /// Whose signature it would be.
-        signer: Address,
+        signer: Box<Address>,
         /// Whose it should be.
         sender: Address,
     },
@@ -113,7 +113,7 @@ pub fn sign_message(key: &SigningKey, message: Message, chain_id: u64) -> Result
 pub fn verify(signed: &SignedMessage, chain_id: u64) -> Result<(), EthError> {
     let (transaction, signature) = read(signed, chain_id)?;
     let (signer, sender) = (recover(&transaction.signing_hash(), &signature)?.to_filecoin(), signed.message.from);
-    if signer == sender { Ok(()) } else { Err(EthError::Signer { signer, sender }) }
+    if signer == sender { Ok(()) } else { Err(EthError::Signer { signer: signer.into(), sender }) }
 }
 
 /// The name by which Ethereum's tools know a signed message.
