@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use bucket_core::abi::Message;
+use bucket_core::abi::{Message, method};
 use bucket_core::bucket::Bucket;
+use bucket_core::evm;
 use bucket_core::memory::Memory;
 use bucket_protocols::TABLE;
 use bucket_rpc::json::*;
 use bucket_rpc::methods::*;
-use bucket_rpc::server::code;
 use bucket_rpc::{Failure, Lotus, Server};
 use cid::Cid;
 use fvm_shared::address::Address;
@@ -19,6 +19,7 @@ use fvm_shared::econ::TokenAmount;
 use fvm_shared::error::ExitCode;
 
 use super::rig::{ALICE, OTHERS};
+use super::sub::{Sub, Traces, invoked, receipt, unserved};
 
 /// The actor.
 pub const ACTOR: Address = Address::new_id(1000);
@@ -44,38 +45,14 @@ pub enum Sent {
     OutOfGas(Message),
     /// Creates the actor.
     Deploy,
+    /// A message to the actor, as senders write it that can only call contracts.
+    Evm(Message),
     /// A message to somebody else, who makes these calls.
     Via(Vec<Sub>),
     /// The same, but it fails at the end.
     ViaFailing(Vec<Sub>),
     /// A message to the actor, which makes these calls.
     Calling(Message, Vec<Sub>),
-}
-
-/// Who is called by a message, and calls on.
-#[derive(Clone)]
-pub struct Sub {
-    to: Address,
-    message: Option<Message>,
-    reverted: bool,
-    calls: Vec<Sub>,
-}
-
-impl Sub {
-    /// A call to the actor, by any of its names.
-    pub fn to(to: Address, message: Message) -> Self {
-        Self { to, message: Some(message), reverted: false, calls: vec![] }
-    }
-
-    /// A call to another actor, which calls on.
-    pub fn other(id: u64, calls: impl Into<Vec<Sub>>) -> Self {
-        Self { to: Address::new_id(id), message: None, reverted: false, calls: calls.into() }
-    }
-
-    /// The same call; it fails after all it did.
-    pub fn reverted(self) -> Self {
-        Self { reverted: true, ..self }
-    }
 }
 
 impl From<Message> for Sent {
@@ -110,17 +87,6 @@ pub struct Chain {
     pub traces: Traces,
     /// Calls by their names.
     pub calls: BTreeMap<&'static str, u32>,
-}
-
-/// How a node answers when it is asked for a trace.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Traces {
-    /// As it was.
-    True,
-    /// Without the calls in messages.
-    Bare,
-    /// Not at all.
-    Unserved,
 }
 
 pub type Shared = Arc<Mutex<Chain>>;
@@ -166,6 +132,11 @@ impl Chain {
             traces: Traces::True,
             calls: BTreeMap::new(),
         }))
+    }
+
+    /// Says that an actor runs the same code.
+    pub fn add_instance(&mut self, id: u64) {
+        self.memory.instances.get_mut().insert(id, Memory::new(TABLE));
     }
 
     pub fn head(&self) -> Tipset {
@@ -216,6 +187,7 @@ impl Chain {
             Sent::To(to, message) => (to, Some(message), vec![], true),
             Sent::Elsewhere(message) => (other, Some(message), vec![], true),
             Sent::OutOfGas(message) => (ACTOR, Some(message), vec![], false),
+            Sent::Evm(message) => return self.wrapped(message, made),
             Sent::Via(calls) => (other, None, calls, true),
             Sent::ViaFailing(calls) => (other, None, calls, false),
             Sent::Calling(message, calls) => (ACTOR, Some(message), calls, true),
@@ -230,7 +202,20 @@ impl Chain {
         if !trace.msg_rct.exit_code.is_success() {
             made.after = before;
         }
-        let MessageTrace { method, params, .. } = trace.msg.clone();
+        self.record(trace, made);
+    }
+
+    /// As [`Chain::execute`], with parameters and return value wrapped.
+    fn wrapped(&mut self, message: Message, made: &mut Made) {
+        let mut trace = self.run(Address::new_id(ALICE), Sub::to(ACTOR, message), &mut made.after);
+        trace.msg.params = evm::wrap_call(trace.msg.method, &trace.msg.params);
+        trace.msg.method = method::INVOKE_EVM;
+        trace.msg_rct.return_data = evm::wrap_return(&trace.msg_rct.return_data);
+        self.record(trace, made);
+    }
+
+    fn record(&self, trace: ExecutionTrace, made: &mut Made) {
+        let MessageTrace { to, method, params, .. } = trace.msg.clone();
         let message = Message_ { nonce: self.nonce, ..Message_::new(alice(), to, method, params) };
         made.messages.push(ApiMessage { cid: message.cid().unwrap(), message });
         made.receipts.push(receipt(&trace.msg_rct));
@@ -346,28 +331,6 @@ impl Chain {
         let msg_rct = ReturnTrace { exit_code: ExitCode::new(code), return_data: bytes, return_codec: 0x51 };
         Ok(invoked(message, ExecutionTrace { msg, msg_rct, gas_charges: vec![], subcalls: vec![] }))
     }
-}
-
-fn receipt(ended: &ReturnTrace) -> MessageReceipt {
-    let ReturnTrace { exit_code, return_data, .. } = ended.clone();
-    MessageReceipt { exit_code, return_data, gas_used: 1, events_root: None }
-}
-
-fn invoked(msg: Message_, execution_trace: ExecutionTrace) -> InvocResult {
-    InvocResult {
-        msg_cid: msg.cid().unwrap(),
-        msg,
-        msg_rct: Some(receipt(&execution_trace.msg_rct)),
-        gas_cost: MsgGasCost::default(),
-        execution_trace,
-        error: String::new(),
-        duration: 0,
-    }
-}
-
-/// As a server says that it doesn't have a method.
-fn unserved(method: &str) -> Failure {
-    Failure::with_code(code::METHOD_NOT_FOUND, format!("method '{method}' not found"))
 }
 
 use bucket_rpc::json::Message as Message_;

@@ -7,5 +7,6 @@ mod gateway;
 mod http;
 mod rig;
 mod store;
+mod sub;
 mod traced;
 mod watch;

@@ -1,10 +1,16 @@
 //! The watcher where other actors call ours: what it finds in traces, what it leaves out, and what it does without them.
 
+use bucket_core::abi::{DeliverParams, Message};
+use bucket_core::bucket::Chain as Cause;
+use bucket_core::cid::CarId;
 use bucket_core::did::BucketId;
+use bucket_rpc::json::Tipset;
 
-use super::fake::{ACTOR, Chain, Sent, Shared, Sub, Traces, alias, serve};
-use super::rig::{OTHERS, create, create_for, did, put, run, s, schedule};
+use super::fake::{ACTOR, Chain, Sent, Shared, alias, serve};
+use super::rig::{ALICE, OTHERS, create, create_for, did, put, put_car, run, s, schedule};
+use super::sub::{Sub, Traces};
 use super::watch::{NOTHING, assert_equal, catch_up, history, verdict, watch};
+use crate::replay::Moment;
 use crate::watch::Watch;
 
 /// Actors beside the one that messages elsewhere go to.
@@ -196,4 +202,48 @@ async fn a_trace_that_explains_nothing_halts_as_ever() {
     (0..5).for_each(|_| mine(&chain, NOTHING));
     catch_up(&watch).await;
     assert_equal(&watch, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_instance_brings_a_continuation() {
+    let chain = shared();
+    chain.lock().unwrap().add_instance(NEAR);
+    let cause = Cause { cause: CarId([7; 32]), depth: 1, work: 9, issuer: None, full: false };
+    let car = put_car("x", s("a"), s("1"));
+    let params = DeliverParams { car, from: did("elsewhere"), chain: cause, caller: ALICE };
+    mine(&chain, [Sent::Via(vec![Sub::other(NEAR, [Sub::to(ACTOR, Message::Deliver(params))])])]);
+    mine(&chain, [run("x", 1)]);
+    mine(&chain, NOTHING);
+    let (url, _node) = serve(chain.clone(), "127.0.0.1:0").await;
+    let dir = tempfile::tempdir().unwrap();
+    let watch = watch(&url, &dir).await;
+    catch_up(&watch).await;
+    assert_equal(&watch, 1).await;
+    let page = watch.follow.store.executions(&did("x"), None, 10, false).await.unwrap().unwrap();
+    assert_eq!(page.rows[0].executed.cause, Some(CarId([7; 32])));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrapped_for_contracts_is_replayed() {
+    let chain = shared();
+    mine(&chain, [Sent::Evm(schedule("x", s("a"), s("1"))), Sent::Evm(put("y", s("a"), s("1")))]);
+    mine(&chain, [Sent::Evm(run("x", 1))]);
+    mine(&chain, NOTHING);
+    let (url, _node) = serve(chain.clone(), "127.0.0.1:0").await;
+    let dir = tempfile::tempdir().unwrap();
+    let watch = watch(&url, &dir).await;
+    catch_up(&watch).await;
+    assert_equal(&watch, 2).await;
+    assert_eq!(watch.metrics.traced.get(), 0);
+}
+
+#[test]
+fn a_tipset_executes_at_the_time_of_its_earliest_block() {
+    let mut tipset: Tipset = Chain::new(true).lock().unwrap().mine(0, NOTHING);
+    for timestamp in [30, 10, 20] {
+        let block = tipset.blocks[0].clone();
+        tipset.blocks.push(bucket_rpc::json::BlockHeader { timestamp, ..block });
+    }
+    tipset.blocks.remove(0);
+    assert_eq!(Moment::from(&tipset), Moment { epoch: 1, timestamp: 10 });
 }
