@@ -108,7 +108,7 @@ fn wrong_flags_are_refused() {
         (["--mining", "interval:0"], "with 0.001 to 2592000 seconds"),
         (["--bundle", "/does/not/exist.car"], "cannot read the bundle /does/not/exist.car"),
         (["--install", "/does/not/exist.wasm"], "cannot read /does/not/exist.wasm"),
-        (["--accounts", "901"], "at most 900 accounts can be funded, not 901"),
+        (["--accounts", "900"], "at most 900 accounts can be funded, not 901"),
     ] {
         let output = program().args(["--listen", "127.0.0.1:0"]).args(flags).output().unwrap();
         assert!(!output.status.success());
