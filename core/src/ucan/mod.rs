@@ -4,7 +4,7 @@
 //! `1.0.0` of ucan-wg/spec, which the tests read.
 //!
 //! Reading order: [`key`] and [`varsig`] (who signs, and how), [`envelope`] (what is signed), [`payload`] (what it says),
-//! [`policy`] (conditions on arguments), [`request`] (the whole of a CAR), [`witness`] (what a revocation has to prove),
+//! [`policy`] (conditions on arguments), [`request`] (the whole of a CAR), [`mod@witness`] (what a revocation has to prove),
 //! [`ucanto`] (what w3up signs).
 //!
 //! What the documents leave open, or contradict each other in, is decided like this.
