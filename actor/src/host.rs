@@ -1,17 +1,27 @@
 //! The machine's surroundings on the FVM: syscalls.
 
 use anyhow::{Result, anyhow};
+use bucket_core::abi::{self, DeliverParams, method};
 use bucket_core::cid::{Cid, Hasher};
+use bucket_core::error::Abort;
 use bucket_core::host::Host;
+use bucket_core::limits::GAS_DELIVER;
+use bucket_core::ucan::Crypto;
 use fvm_ipld_blockstore::{Block, Blockstore};
+use fvm_ipld_encoding::ipld_block::IpldBlock;
+use fvm_ipld_encoding::{CBOR, RawBytes};
 use fvm_sdk as sdk;
 use fvm_shared::ActorID;
 use fvm_shared::address::Address;
 use fvm_shared::clock::ChainEpoch;
 use fvm_shared::crypto::hash::SupportedHashes;
+use fvm_shared::crypto::signature::{SECP_PUB_LEN, SECP_SIG_LEN};
+use fvm_shared::econ::TokenAmount;
+use fvm_shared::error::ExitCode;
+use fvm_shared::sys::SendFlags;
 use multihash_codetable::Code;
 
-/// SHA-256 by syscall.
+/// SHA-256 and secp256k1 by syscall.
 pub enum Syscalls {}
 
 impl Hasher for Syscalls {
@@ -20,6 +30,24 @@ impl Hasher for Syscalls {
         sdk::crypto::hash_into(SupportedHashes::Sha2_256, data, &mut digest);
         digest
     }
+}
+
+impl Crypto for Syscalls {
+    /// There is no syscall that verifies with a key, but one that recovers it; which of two keys it is, a signature of 64
+    /// bytes doesn't say.
+    fn secp256k1(key: &[u8; 33], digest: &[u8; 32], signature: &[u8; 64]) -> bool {
+        let mut recoverable = [0; SECP_SIG_LEN];
+        recoverable[..64].copy_from_slice(signature);
+        (0..2).any(|id| {
+            recoverable[64] = id;
+            sdk::crypto::recover_secp_public_key(digest, &recoverable).is_ok_and(|found| is_key(key, &found))
+        })
+    }
+}
+
+/// Whether a compressed key (SEC 1: 2 or 3 by the parity of y, then x) is this one (4, x, y).
+fn is_key(compressed: &[u8; 33], found: &[u8; SECP_PUB_LEN]) -> bool {
+    compressed[0] == 2 + (found[64] & 1) && compressed[1..] == found[1..33]
 }
 
 /// Blocks by syscall; the FVM computes their CIDs.
@@ -55,6 +83,10 @@ impl Host for FvmHost {
         &self.store
     }
 
+    fn this(&self) -> ActorID {
+        sdk::message::receiver()
+    }
+
     fn caller(&self) -> ActorID {
         sdk::message::caller()
     }
@@ -71,7 +103,35 @@ impl Host for FvmHost {
         sdk::network::curr_epoch()
     }
 
+    fn timestamp(&self) -> u64 {
+        sdk::network::tipset_timestamp()
+    }
+
     fn resolve(&self, address: &Address) -> Option<ActorID> {
         sdk::actor::resolve_address(address)
     }
+
+    fn is_instance(&self, actor: ActorID) -> bool {
+        let code = |id| sdk::actor::get_actor_code_cid(&Address::new_id(id));
+        code(actor).is_some_and(|other| code(self.this()) == Some(other))
+    }
+
+    fn room(&self, gas: u64) -> bool {
+        sdk::gas::available() >= gas
+    }
+
+    fn deliver(&self, to: ActorID, params: &DeliverParams) -> u32 {
+        // Only code that is known not to call back may be called before this message's state is written.
+        if !self.is_instance(to) {
+            return Abort::NotInstance(to).code();
+        }
+        call(&Address::new_id(to), method::DELIVER, abi::encode(params), GAS_DELIVER)
+    }
+}
+
+/// Sends a message with a limit of gas; answers the exit code, or that of what kept it from being sent.
+pub fn call(to: &Address, method: u64, params: RawBytes, gas: u64) -> u32 {
+    let params = Some(IpldBlock { codec: CBOR, data: params.to_vec() });
+    let sent = sdk::send::send(to, method, params, TokenAmount::default(), Some(gas), SendFlags::empty());
+    sent.map_or(ExitCode::SYS_INVALID_RECEIVER.value(), |answer| answer.exit_code.value())
 }

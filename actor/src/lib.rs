@@ -3,8 +3,9 @@
 //! | method | params | return |
 //! |---|---|---|
 //! | `Constructor` (1) | none | none |
-//! | `Create`, `Schedule`, `Run`, `Invoke` | see `bucket_core::abi` | see there |
+//! | `Create`, `Schedule`, `Run`, `Invoke`, `Stage`, `Chunk`, `Drop`, `Deliver` | see `bucket_core::abi` | see there |
 //! | `Receipt`, `Bucket` | see there; they change nothing and are for `StateCall` | see there |
+//! | `InvokeEVM` | any of these, wrapped as `bucket_core::evm` says | wrapped likewise |
 #![cfg(target_arch = "wasm32")]
 #![deny(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
 #![deny(clippy::float_arithmetic, clippy::iter_over_hash_type, clippy::unwrap_used, clippy::panic)]
@@ -12,11 +13,13 @@
 mod event;
 mod host;
 
-use bucket_core::abi::{self, BucketParams, Message, ReceiptParams, method};
+use bucket_core::abi::{self, BucketParams, Call, Hook, HookParams, Message, ReceiptParams, method};
+use bucket_core::batch::Execution;
 use bucket_core::cid::Cid;
 use bucket_core::error::Abort;
 use bucket_core::execute;
 use bucket_core::host::Host;
+use bucket_core::limits::GAS_HOOK;
 use bucket_core::state;
 use bucket_protocols::TABLE;
 use fvm_ipld_encoding::{CBOR, RawBytes};
@@ -27,6 +30,9 @@ use crate::host::{FvmHost, SyscallStore, Syscalls};
 
 /// Actor id of Init, the only one that constructs (builtin-actors).
 const INIT: u64 = 1;
+
+const UNKNOWN: &str =
+    "unknown method: expected Create, Schedule, Run, Invoke, Stage, Chunk, Drop, Deliver, Receipt or Bucket";
 
 /// The FVM's entry point.
 #[allow(unsafe_code, reason = "the FVM finds its entry point by this name")]
@@ -44,24 +50,29 @@ pub fn invoke(params: u32) -> u32 {
 }
 
 fn dispatch(number: u64, params: u32) -> Result<RawBytes, Abort> {
+    if number == method::CONSTRUCTOR {
+        return construct().map(|()| RawBytes::default());
+    }
+    let params = read(params)?;
+    let Call { method, params, wire } = Call::unwrap(number, &params)?;
+    Ok(wire.returned(answer(method, &params)?))
+}
+
+fn answer(number: u64, params: &[u8]) -> Result<RawBytes, Abort> {
     match number {
-        method::CONSTRUCTOR => construct().map(|()| RawBytes::default()),
         method::RECEIPT => {
             no_value()?;
-            let params: ReceiptParams = abi::decode("Receipt", &read(params)?)?;
+            let params: ReceiptParams = abi::decode("Receipt", params)?;
             execute::receipt(&FvmHost::default(), &root()?, &params).map(|found| abi::encode(&found))
         }
         method::BUCKET => {
             no_value()?;
-            let params: BucketParams = abi::decode("Bucket", &read(params)?)?;
+            let params: BucketParams = abi::decode("Bucket", params)?;
             execute::bucket(&FvmHost::default(), &root()?, &params.bucket).map(|found| abi::encode(&found))
         }
-        number => match Message::decode(number, &read(params)?) {
+        number => match Message::read(number, params) {
             Some(message) => apply(message?),
-            None => sdk::vm::abort(
-                ExitCode::USR_UNHANDLED_MESSAGE.value(),
-                Some("unknown method: expected Create, Schedule, Run, Invoke, Receipt or Bucket"),
-            ),
+            None => sdk::vm::abort(ExitCode::USR_UNHANDLED_MESSAGE.value(), Some(UNKNOWN)),
         },
     }
 }
@@ -86,7 +97,19 @@ fn apply(message: Message) -> Result<RawBytes, Abort> {
         set_root(&applied.state)?;
     }
     applied.ran.iter().try_for_each(event::emit)?;
+    // All is written: whatever a hook does, and it may call back, changes none of it.
+    applied.ran.into_iter().for_each(tell);
     Ok(applied.returned.encode())
+}
+
+/// Calls a task's hook with its receipt, if the gas that is left would outlast the worst of it.
+fn tell(execution: Execution) {
+    let Execution { bucket, ran, receipt, ok, receipt_car, hook, .. } = execution;
+    if let Some(Hook { to, method }) = hook
+        && sdk::gas::available() > 2 * GAS_HOOK
+    {
+        host::call(&to, method, abi::encode(&HookParams { bucket, ran, receipt, ok, receipt_car }), GAS_HOOK);
+    }
 }
 
 fn read(params: u32) -> Result<Vec<u8>, Abort> {

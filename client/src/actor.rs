@@ -6,7 +6,7 @@ use bucket_core::abi::{
     BucketParams, CarParams, CreateParams, CreateReturn, InvokeReturn, Message, ReceiptParams, ReceiptReturn,
 };
 use bucket_core::abi::{Returned, RunParams, RunReturn, ScheduleReturn, encode, method};
-use bucket_core::bucket::{Bucket, Mode};
+use bucket_core::bucket::Bucket;
 use bucket_core::cid::CarId;
 use bucket_core::did::BucketId;
 use bucket_core::limits::CAR_BYTES_MAX;
@@ -25,6 +25,7 @@ use crate::key::Signer;
 /// ```no_run
 /// # async fn run() -> Result<(), bucket_client::ClientError> {
 /// use bucket_client::{ActorClient, Key};
+/// use bucket_core::abi::CreateParams;
 /// use bucket_core::bucket::Mode;
 /// use fvm_shared::address::Address;
 ///
@@ -32,7 +33,9 @@ use crate::key::Signer;
 /// let bucket = key.did();
 /// let rpc = bucket_rpc::Client::new("http://127.0.0.1:1234", None)?;
 /// let client = ActorClient::new(rpc, Address::new_id(1000)).with_signer(key);
-/// client.create(&bucket, Mode::Atomic, vec![]).await?;
+/// # let proof = None;
+/// let params = CreateParams { bucket, controllers: vec![], mode: Mode::Atomic, proof };
+/// client.create(params).await?;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
@@ -75,25 +78,15 @@ impl ActorClient {
         &self.chain
     }
 
-    /// Creates a bucket; with no controllers, for the sender alone.
-    pub async fn create(
-        &self,
-        bucket: &BucketId,
-        mode: Mode,
-        controllers: Vec<Address>,
-    ) -> Result<Sent<CreateReturn>, ClientError> {
-        let params = CreateParams { bucket: bucket.clone(), controllers, mode };
+    /// Creates a bucket; with no controllers and no proof, for the sender alone. A did:key has to sign for itself: see
+    /// [`CreateParams::proof`].
+    pub async fn create(&self, params: CreateParams) -> Result<Sent<CreateReturn>, ClientError> {
         self.send("Create", &Message::Create(params)).await
     }
 
-    /// Puts a CAR into the bucket's queue.
-    pub async fn schedule(
-        &self,
-        bucket: &BucketId,
-        car: Vec<u8>,
-        force: bool,
-    ) -> Result<Sent<ScheduleReturn>, ClientError> {
-        self.send("Schedule", &Message::Schedule(CarParams { bucket: bucket.clone(), car, force })).await
+    /// Puts a CAR into its bucket's queue.
+    pub async fn schedule(&self, params: CarParams) -> Result<Sent<ScheduleReturn>, ClientError> {
+        self.send("Schedule", &Message::Schedule(params)).await
     }
 
     /// Runs at most `max` tasks from the bucket's queue.
@@ -102,13 +95,14 @@ impl ActorClient {
     }
 
     /// Runs one CAR at once.
-    pub async fn invoke(
-        &self,
-        bucket: &BucketId,
-        car: Vec<u8>,
-        force: bool,
-    ) -> Result<Sent<InvokeReturn>, ClientError> {
-        self.send("Invoke", &Message::Invoke(CarParams { bucket: bucket.clone(), car, force })).await
+    pub async fn invoke(&self, params: CarParams) -> Result<Sent<InvokeReturn>, ClientError> {
+        self.send("Invoke", &Message::Invoke(params)).await
+    }
+
+    /// Sends any message.
+    pub async fn apply(&self, message: &Message) -> Result<Sent<Returned>, ClientError> {
+        let sent = self.push(message).await?;
+        self.chain.wait(sent).await?.try_map(|bytes| returned(message, &bytes))
     }
 
     /// What the chain knows of a CAR. Costs nothing.
@@ -128,12 +122,7 @@ impl ActorClient {
         check_car(message)?;
         let (number, params) = message.encode();
         let bytes = self.chain.call(self.actor, number, params.to_vec()).await?;
-        Ok(match message {
-            Message::Create(_) => Returned::Create(decode("Create", &bytes)?),
-            Message::Schedule(_) => Returned::Schedule(decode("Schedule", &bytes)?),
-            Message::Run(_) => Returned::Run(decode("Run", &bytes)?),
-            Message::Invoke(_) => Returned::Invoke(decode("Invoke", &bytes)?),
-        })
+        returned(message, &bytes)
     }
 
     /// Hands a message in without waiting; [`ActorClient::wait`] waits.
@@ -171,6 +160,14 @@ fn check_car(message: &Message) -> Result<(), ClientError> {
         }
         _ => Ok(()),
     }
+}
+
+fn returned(message: &Message, bytes: &[u8]) -> Result<Returned, ClientError> {
+    message.returned(bytes).map_err(|abort| ClientError::Return {
+        what: "the message",
+        got: bytes.len(),
+        why: abort.to_string(),
+    })
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, ClientError> {

@@ -13,6 +13,8 @@ use fvm_shared::address::Address;
 use k256::ecdsa::SigningKey;
 use serde::{Deserialize, Serialize};
 
+use crate::identity::Identity;
+
 /// Length of a secp256k1 or delegated signature, with its recovery id.
 pub const SIGNATURE_BYTES: usize = 65;
 
@@ -194,6 +196,11 @@ impl Key {
     pub fn to_lotus(&self) -> String {
         let info = KeyInfo { r#type: self.kind.name().into(), private_key: STANDARD.encode(self.secret.to_bytes()) };
         hex::encode(serde_json::to_vec(&info).expect("two strings have a JSON form"))
+    }
+
+    /// The same secret, to sign UCANs with.
+    pub fn identity(&self) -> Identity {
+        Identity::Secp256k1(self.secret.clone())
     }
 
     /// The key's did:key, as a bucket's name: the owner of the key is the owner of the DID.

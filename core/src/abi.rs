@@ -3,17 +3,22 @@
 //! Method numbers are FRC-0042 hashes of the names. CAR ids travel as bytes, because a DAG-CBOR link to them could not pass
 //! the FVM; blocks of parameters and returns carry the codec CBOR (0x51).
 
+use std::borrow::Cow;
+
 use cid::Cid;
 use fvm_ipld_encoding::{RawBytes, strict_bytes, tuple::*};
 use fvm_shared::ActorID;
 use fvm_shared::address::Address;
+use fvm_shared::clock::ChainEpoch;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::bucket::Mode;
+use crate::bucket::{Chain, Mode};
 use crate::cid::CarId;
 use crate::did::BucketId;
 use crate::error::Abort;
+use crate::evm;
+use crate::map::Bytes;
 
 /// FRC-0042 method numbers.
 pub mod method {
@@ -27,10 +32,25 @@ pub mod method {
     pub const RUN: u64 = 2_880_299_807;
     /// Executes one CAR at once.
     pub const INVOKE: u64 = 3_929_173_870;
+    /// Begins to stage a CAR that is too large for one message.
+    pub const STAGE: u64 = 121_534_630;
+    /// Brings a piece of a CAR that is being staged.
+    pub const CHUNK: u64 = 1_423_781_732;
+    /// Drops a CAR that was staged.
+    pub const DROP: u64 = 2_355_703_475;
+    /// Brings a continuation from another instance of this actor.
+    pub const DELIVER: u64 = 2_022_264_799;
+    /// Any of the others, from a sender that can only call contracts (FRC-0042 hash of `InvokeEVM`); see [`crate::evm`].
+    pub const INVOKE_EVM: u64 = 3_844_450_837;
     /// The receipt of a CAR. Changes nothing.
     pub const RECEIPT: u64 = 3_365_306_405;
     /// A bucket's record. Changes nothing.
     pub const BUCKET: u64 = 2_214_852_266;
+
+    /// Whether a number is one of these.
+    pub fn is_own(number: u64) -> bool {
+        [CREATE, SCHEDULE, RUN, INVOKE, STAGE, CHUNK, DROP, DELIVER, INVOKE_EVM, RECEIPT, BUCKET].contains(&number)
+    }
 }
 
 /// `Create`.
@@ -38,10 +58,38 @@ pub mod method {
 pub struct CreateParams {
     /// The bucket's DID.
     pub bucket: BucketId,
-    /// Who may schedule and invoke; empty for the caller alone.
+    /// Who may schedule and invoke without a signature. Empty: with a proof nobody, without one the caller alone.
     pub controllers: Vec<Address>,
     /// How it runs.
     pub mode: Mode,
+    /// A CAR whose root is the invocation `/bucket/create {controllers, mode}`, signed by the bucket's DID. Needed where the
+    /// DID is a key that can sign; other DIDs belong to who comes first.
+    pub proof: Option<Bytes>,
+}
+
+/// Whom to tell of a receipt: an actor's method (FRC-0042 number), called with [`HookParams`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize_tuple, Deserialize_tuple)]
+pub struct Hook {
+    /// The actor.
+    pub to: Address,
+    /// Its method.
+    pub method: u64,
+}
+
+/// What a hook is called with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize_tuple, Deserialize_tuple)]
+pub struct HookParams {
+    /// The bucket.
+    pub bucket: BucketId,
+    /// The CAR that ran.
+    pub ran: CarId,
+    /// The receipt's id.
+    pub receipt: CarId,
+    /// Whether the receipt holds an `ok`.
+    pub ok: bool,
+    /// The receipt CAR.
+    #[serde(with = "strict_bytes")]
+    pub receipt_car: Vec<u8>,
 }
 
 /// `Schedule` and `Invoke`.
@@ -49,11 +97,66 @@ pub struct CreateParams {
 pub struct CarParams {
     /// The bucket's DID; the CAR's task must name it as its `sub`.
     pub bucket: BucketId,
-    /// The CAR.
+    /// The CAR, or the bytes of the CID of one that is staged.
     #[serde(with = "strict_bytes")]
     pub car: Vec<u8>,
     /// Whether to run it again if it ran already.
     pub force: bool,
+    /// Whom to tell of the receipt.
+    pub hook: Option<Hook>,
+}
+
+impl CarParams {
+    /// To run `car` once, telling nobody.
+    pub fn new(bucket: BucketId, car: Vec<u8>) -> Self {
+        Self { bucket, car, force: false, hook: None }
+    }
+}
+
+/// `Stage`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize_tuple, Deserialize_tuple)]
+pub struct StageParams {
+    /// The CAR's id.
+    pub car: CarId,
+    /// Its size in bytes.
+    pub size: u64,
+    /// SHA-256 of each piece, in order.
+    pub chunks: Vec<Bytes>,
+}
+
+/// `Chunk`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize_tuple, Deserialize_tuple)]
+pub struct ChunkParams {
+    /// The CAR's id.
+    pub car: CarId,
+    /// Which piece, from 0.
+    pub index: u64,
+    /// The piece.
+    #[serde(with = "strict_bytes")]
+    pub data: Vec<u8>,
+}
+
+/// `Drop`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize_tuple, Deserialize_tuple)]
+pub struct DropParams {
+    /// The CAR's id.
+    pub car: CarId,
+    /// Who staged it.
+    pub owner: ActorID,
+}
+
+/// `Deliver`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize_tuple, Deserialize_tuple)]
+pub struct DeliverParams {
+    /// The continuation.
+    #[serde(with = "strict_bytes")]
+    pub car: Vec<u8>,
+    /// The bucket that asks for it.
+    pub from: BucketId,
+    /// What it continues.
+    pub chain: Chain,
+    /// Who scheduled what it continues.
+    pub caller: ActorID,
 }
 
 /// `Run`.
@@ -125,6 +228,17 @@ pub struct ScheduleReturn {
     pub receipt: Option<CarId>,
 }
 
+/// `Stage`, `Chunk` and `Drop`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize_tuple, Deserialize_tuple)]
+pub struct StageReturn {
+    /// The CAR's id.
+    pub car: CarId,
+    /// Which pieces are missing; none when the CAR can be scheduled, or was dropped.
+    pub missing: Vec<u64>,
+    /// After this epoch anybody may drop it.
+    pub expires: ChainEpoch,
+}
+
 /// `Create`: the record as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize_tuple, Deserialize_tuple)]
 pub struct CreateReturn {
@@ -145,6 +259,12 @@ pub struct RunReturn {
     pub pending: u64,
     /// The bucket's root.
     pub root: Cid,
+    /// Tasks that left the queue: those that ran, and those that were known already.
+    pub taken: u64,
+    /// Whether it stopped because the gas that was left might not have been enough for the next task.
+    pub stopped: bool,
+    /// The exit codes of sending continuations to other instances, in their order.
+    pub sent: Vec<u32>,
 }
 
 /// `Invoke`.
@@ -158,6 +278,8 @@ pub struct InvokeReturn {
     pub ok: Option<bool>,
     /// The bucket's root.
     pub root: Cid,
+    /// The exit codes of sending continuations to other instances, in their order.
+    pub sent: Vec<u32>,
 }
 
 /// `Receipt`.
@@ -173,73 +295,134 @@ pub struct ReceiptReturn {
     pub position: Option<u64>,
 }
 
-/// A message that changes state.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Message {
+/// Messages that change state: each with its method, parameters and return value.
+macro_rules! messages {
+    ($($(#[$doc:meta])* $name:ident($params:ty) -> $returned:ty = $number:ident;)*) => {
+        /// A message that changes state.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Message {
+            $($(#[$doc])* $name($params),)*
+        }
+
+        impl Message {
+            /// Reads a message's parameters; `None` for a method that changes nothing or isn't there.
+            pub fn read(number: u64, params: &[u8]) -> Option<Result<Self, Abort>> {
+                Some(match number {
+                    $(method::$number => decode(stringify!($name), params).map(Message::$name),)*
+                    _ => return None,
+                })
+            }
+
+            /// Method number and parameters, as a message carries them.
+            pub fn encode(&self) -> (u64, RawBytes) {
+                match self {
+                    $(Message::$name(params) => (method::$number, encode(params)),)*
+                }
+            }
+
+            /// Reads what this message returned.
+            pub fn returned(&self, bytes: &[u8]) -> Result<Returned, Abort> {
+                match self {
+                    $(Message::$name(_) => decode(stringify!($name), bytes).map(Returned::$name),)*
+                }
+            }
+        }
+
+        /// What a message that changed state returns.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Returned {
+            $($(#[$doc])* $name($returned),)*
+        }
+
+        impl Returned {
+            /// The bytes of the message's return value.
+            pub fn encode(&self) -> RawBytes {
+                match self {
+                    $(Returned::$name(value) => encode(value),)*
+                }
+            }
+        }
+    };
+}
+
+messages! {
     /// Create a bucket.
-    Create(CreateParams),
+    Create(CreateParams) -> CreateReturn = CREATE;
     /// Enqueue a CAR.
-    Schedule(CarParams),
+    Schedule(CarParams) -> ScheduleReturn = SCHEDULE;
     /// Execute what is pending.
-    Run(RunParams),
+    Run(RunParams) -> RunReturn = RUN;
     /// Execute one CAR.
-    Invoke(CarParams),
+    Invoke(CarParams) -> InvokeReturn = INVOKE;
+    /// Begin to stage a CAR.
+    Stage(StageParams) -> StageReturn = STAGE;
+    /// Bring a piece of it.
+    Chunk(ChunkParams) -> StageReturn = CHUNK;
+    /// Drop it.
+    Drop(DropParams) -> StageReturn = DROP;
+    /// Take a continuation from another instance.
+    Deliver(DeliverParams) -> ScheduleReturn = DELIVER;
 }
 
 impl Message {
-    /// Reads a message's parameters; `None` for a method that changes nothing or isn't there.
-    pub fn decode(method: u64, params: &[u8]) -> Option<Result<Self, Abort>> {
-        Some(match method {
-            method::CREATE => decode("Create", params).map(Message::Create),
-            method::SCHEDULE => decode("Schedule", params).map(Message::Schedule),
-            method::RUN => decode("Run", params).map(Message::Run),
-            method::INVOKE => decode("Invoke", params).map(Message::Invoke),
-            _ => return None,
-        })
-    }
-
-    /// Method number and parameters, as a message carries them.
-    pub fn encode(&self) -> (u64, RawBytes) {
-        match self {
-            Message::Create(params) => (method::CREATE, encode(params)),
-            Message::Schedule(params) => (method::SCHEDULE, encode(params)),
-            Message::Run(params) => (method::RUN, encode(params)),
-            Message::Invoke(params) => (method::INVOKE, encode(params)),
+    /// Reads a call: the message, and how its return value goes back. `None` for a method that changes nothing or isn't there.
+    pub fn decode(number: u64, params: &[u8]) -> Option<Result<(Self, Wire), Abort>> {
+        match Call::unwrap(number, params) {
+            Ok(call) => {
+                Self::read(call.method, &call.params).map(|message| message.map(|message| (message, call.wire)))
+            }
+            Err(abort) => Some(Err(abort)),
         }
     }
 
-    /// The bucket that it is for.
-    pub fn bucket(&self) -> &BucketId {
+    /// The bucket that it is for; none for what is staged, and for a continuation, whose CAR tells.
+    pub fn bucket(&self) -> Option<&BucketId> {
         match self {
-            Message::Create(params) => &params.bucket,
-            Message::Run(params) => &params.bucket,
-            Message::Schedule(params) | Message::Invoke(params) => &params.bucket,
+            Message::Create(params) => Some(&params.bucket),
+            Message::Run(params) => Some(&params.bucket),
+            Message::Schedule(params) | Message::Invoke(params) => Some(&params.bucket),
+            Message::Stage(_) | Message::Chunk(_) | Message::Drop(_) | Message::Deliver(_) => None,
         }
     }
 }
 
-/// What a message that changed state returns.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Returned {
-    /// Of `Create`.
-    Create(CreateReturn),
-    /// Of `Schedule`.
-    Schedule(ScheduleReturn),
-    /// Of `Run`.
-    Run(RunReturn),
-    /// Of `Invoke`.
-    Invoke(InvokeReturn),
+/// How parameters came, and so how a return value goes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// As they are.
+    Native,
+    /// Wrapped for a sender that can only call contracts.
+    Evm,
 }
 
-impl Returned {
-    /// The bytes of the message's return value.
-    pub fn encode(&self) -> RawBytes {
+impl Wire {
+    /// The bytes of a return value on this way.
+    pub fn returned(self, bytes: RawBytes) -> RawBytes {
         match self {
-            Returned::Create(value) => encode(value),
-            Returned::Schedule(value) => encode(value),
-            Returned::Run(value) => encode(value),
-            Returned::Invoke(value) => encode(value),
+            Wire::Native => bytes,
+            Wire::Evm => RawBytes::new(evm::wrap_return(bytes.bytes())),
         }
+    }
+}
+
+/// A call's method and parameters, out of what may wrap them.
+pub struct Call<'a> {
+    /// The method that is meant.
+    pub method: u64,
+    /// Its parameters.
+    pub params: Cow<'a, [u8]>,
+    /// How they came.
+    pub wire: Wire,
+}
+
+impl<'a> Call<'a> {
+    /// Looks into `InvokeEVM`; leaves everything else as it is.
+    pub fn unwrap(method: u64, params: &'a [u8]) -> Result<Self, Abort> {
+        if method != method::INVOKE_EVM {
+            return Ok(Self { method, params: Cow::Borrowed(params), wire: Wire::Native });
+        }
+        let (method, params) = evm::unwrap_call(params).map_err(|why| Abort::Params { method: "InvokeEVM", why })?;
+        Ok(Self { method, params: Cow::Owned(params), wire: Wire::Evm })
     }
 }
 
@@ -266,5 +449,10 @@ mod tests {
         assert_eq!(method::INVOKE, method_hash!("Invoke"));
         assert_eq!(method::RECEIPT, method_hash!("Receipt"));
         assert_eq!(method::BUCKET, method_hash!("Bucket"));
+        assert_eq!(method::STAGE, method_hash!("Stage"));
+        assert_eq!(method::CHUNK, method_hash!("Chunk"));
+        assert_eq!(method::DROP, method_hash!("Drop"));
+        assert_eq!(method::DELIVER, method_hash!("Deliver"));
+        assert_eq!(method::INVOKE_EVM, method_hash!("InvokeEVM"));
     }
 }

@@ -3,18 +3,22 @@
 //! Read it top to bottom: the tasks are prepared, their protocols answer over an overlay, and only then the overlay, the
 //! receipts and the continuations are written to the open bucket. Nothing before the line changes anything.
 
-use crate::bucket::{Entry, Item, Mode};
+use crate::abi::Hook;
+use crate::bucket::{Chain, Entry, Mode};
 use crate::car::Car;
-use crate::cid::{CarId, Hasher};
+use crate::cid::CarId;
 use crate::did::BucketId;
 use crate::error::{Abort, Failure};
+use crate::fork::{Outgoing, Reach, accept};
 use crate::host::Host;
-use crate::limits::FORK_DEPTH_MAX;
+use crate::limits::{CHAIN_WORK_MAX, FORK_DEPTH_MAX};
 use crate::map::Bytes;
-use crate::open::Open;
-use crate::protocol::{Call, Cx, Op, Protocols, Reply, Tools, encodable};
+use crate::open::{Open, State};
+use crate::protocol::{Call, Cx, Op, Packed, Protocols, Reply, encodable};
 use crate::receipt::Receipt;
+use crate::right::Right;
 use crate::task::Task;
+use crate::ucan::Did;
 
 /// A task to run, with what its queue item said.
 pub(crate) struct Ready {
@@ -23,9 +27,29 @@ pub(crate) struct Ready {
     pub entry: Entry,
     pub car: Car,
     pub task: Task,
-    pub depth: u64,
-    pub cause: Option<CarId>,
+    pub right: Right,
+    /// What it continues.
+    pub chain: Option<Chain>,
     pub caller: u64,
+    /// Who signed it, or what it continues.
+    pub issuer: Option<Did>,
+    pub hook: Option<Hook>,
+    /// Why it may not run any more, though it was admitted.
+    pub refused: Option<Failure>,
+}
+
+impl Ready {
+    fn depth(&self) -> u64 {
+        self.chain.as_ref().map_or(0, |chain| chain.depth)
+    }
+
+    fn work(&self) -> u64 {
+        self.chain.as_ref().map_or(CHAIN_WORK_MAX, |chain| chain.work)
+    }
+
+    fn cause(&self) -> Option<CarId> {
+        self.chain.as_ref().map(|chain| chain.cause)
+    }
 }
 
 /// A task that ran: all that a replay stores of it.
@@ -53,16 +77,25 @@ pub struct Execution {
     pub forks: Vec<CarId>,
     /// Its index rows.
     pub ops: Vec<Op>,
+    /// How many keys it changed.
+    pub writes: usize,
+    /// Whom to tell.
+    pub hook: Option<Hook>,
 }
 
-/// Runs `batch` on the open bucket, in one call per protocol when the bucket is in mutex mode.
+/// Runs `batch` on the open bucket, in one call per protocol when the bucket is in mutex mode. Continuations for others are
+/// added to `outgoing`.
 pub(crate) fn run<H: Host>(
+    state: &State<'_, H>,
     open: &mut Open<'_, H>,
     protocols: &Protocols,
     batch: Vec<Ready>,
+    outgoing: &mut Vec<Outgoing>,
 ) -> Result<Vec<Execution>, Abort> {
     let committed = open.entries()?;
-    let mut cx = Cx::new(&committed, &open.id, open.host.epoch(), tools::<H::Hasher>());
+    let rights = batch.iter().map(|ready| (ready.id, &ready.right)).collect();
+    let reach = Reach::new(state, open, rights);
+    let mut cx = Cx::new(&committed, &open.id, open.host.epoch(), &reach);
     let replies = match open.bucket.mode {
         Mode::Atomic => one_by_one(&mut cx, protocols, &batch)?,
         Mode::Mutex => all_at_once(&mut cx, protocols, &batch)?,
@@ -80,28 +113,31 @@ pub(crate) fn run<H: Host>(
         }
         open.bucket.root = entries.flush()?;
     }
-    batch.into_iter().zip(replies).map(|(ready, reply)| settle(open, ready, reply)).collect()
-}
-
-fn tools<H: Hasher>() -> Tools {
-    Tools { hash: H::sha2_256, pack: Task::to_car_from::<H> }
+    batch.into_iter().zip(replies).map(|(ready, reply)| settle(open, ready, reply, outgoing)).collect()
 }
 
 fn call(ready: &Ready) -> Call<'_> {
-    Call { id: ready.id, task: &ready.task, car: &ready.car, caller: ready.caller }
+    let Ready { id, task, car, caller, issuer, right, .. } = ready;
+    Call { id: *id, task, car, caller: *caller, issuer: issuer.as_ref(), alone: matches!(right, Right::Alone) }
 }
 
-/// What the machine itself says no to, before a protocol is asked: only continuations can get so far.
+/// What the machine itself says no to, before a protocol is asked: only what waited in a queue can get so far.
 fn refused(protocols: &Protocols, ready: &Ready) -> Option<Reply> {
-    let failure = if ready.depth > FORK_DEPTH_MAX {
+    let failure = if let Some(failure) = &ready.refused {
+        failure.clone()
+    } else if ready.depth() > FORK_DEPTH_MAX {
         Failure::new("DepthExceeded", format!("expected at most {FORK_DEPTH_MAX} continuations in a row, got one more"))
+    } else if ready.work() == 0 {
+        let message =
+            format!("expected at most {CHAIN_WORK_MAX} units of work of one CAR and its continuations, got more");
+        Failure::new("BudgetExceeded", message)
     } else if protocols.find(&ready.task.cmd).is_none() {
         let message = format!("unknown command {}: expected one of {}", ready.task.cmd, protocols.commands());
         Failure::new("CommandUnknown", message)
     } else {
         return None;
     };
-    Some(Reply { out: Err(failure), forks: vec![], ops: vec![] })
+    Some(Reply::failure(failure))
 }
 
 fn one_by_one(cx: &mut Cx<'_>, protocols: &Protocols, batch: &[Ready]) -> Result<Vec<Reply>, Abort> {
@@ -147,57 +183,56 @@ fn complete(replies: Vec<Option<Reply>>) -> Result<Vec<Reply>, Abort> {
 }
 
 /// Writes the receipt's id and the continuations of one task.
-fn settle<H: Host>(open: &mut Open<'_, H>, ready: Ready, reply: Reply) -> Result<Execution, Abort> {
+pub(crate) fn settle<H: Host>(
+    open: &mut Open<'_, H>,
+    ready: Ready,
+    reply: Reply,
+    outgoing: &mut Vec<Outgoing>,
+) -> Result<Execution, Abort> {
     let before = ready.entry;
     let version = before.version + 1;
     let receipt = Receipt {
         ran: ready.id,
-        out: reply.out,
-        fork: reply.forks.iter().map(|car| CarId::of::<H::Hasher>(car)).collect(),
-        cause: ready.cause,
+        fork: reply.forks.iter().map(|fork| fork.id).collect(),
+        cause: ready.cause(),
         prior: before.receipt.map(|prior| (prior, version)),
+        out: reply.out,
     };
     let receipt_car = receipt.to_car::<H::Hasher>();
     let id = CarId::of::<H::Hasher>(&receipt_car);
-    open.set_entry(&ready.id, Entry { receipt: Some(id), version, pending: before.pending })?;
+    open.set_entry(&ready.id, Entry { receipt: Some(id), version, ..before })?;
     open.bucket.ran += 1;
-    for (car, fork) in reply.forks.iter().zip(&receipt.fork) {
-        continue_with(open, &ready, id, fork, car)?;
+    let work = share(&ready, reply.writes, &reply.forks);
+    for packed in reply.forks {
+        let (depth, issuer, full) = (ready.depth() + 1, ready.issuer.clone(), packed.full);
+        let chain = Chain { cause: id, depth, work, issuer, full };
+        let continuation = Outgoing { packed, chain, caller: ready.caller };
+        // Its own come before what is next in this message; others learn of it when all is done.
+        match continuation.packed.at.is_none() && continuation.packed.task.sub == open.id {
+            true => drop(accept(open, continuation)?),
+            false => outgoing.push(continuation),
+        }
     }
     Ok(Execution {
         bucket: open.id.clone(),
         ran: ready.id,
+        cause: ready.cause(),
         car: ready.car.into_bytes(),
         receipt: id,
         receipt_car,
         ok: receipt.out.is_ok(),
         version,
-        cause: ready.cause,
         forks: receipt.fork,
         ops: reply.ops,
+        writes: reply.writes,
+        hook: ready.hook,
         task: ready.task,
     })
 }
 
-/// Schedules a continuation, unless this very CAR ran before or is pending.
-fn continue_with<H: Host>(
-    open: &mut Open<'_, H>,
-    parent: &Ready,
-    cause: CarId,
-    fork: &CarId,
-    car: &[u8],
-) -> Result<(), Abort> {
-    let known = open.entry(fork)?;
-    if known != Entry::default() {
-        return Ok(());
-    }
-    let item = |cid| Item {
-        car: cid,
-        depth: parent.depth + 1,
-        cause: Some(Bytes(cause.0.to_vec())),
-        caller: parent.caller,
-        force: false,
-    };
-    let number = open.enqueue(car, item)?;
-    open.set_entry(fork, Entry { pending: Some(number), ..known })
+/// The work that is left for each continuation of a task.
+fn share(ready: &Ready, writes: usize, forks: &[Packed]) -> u64 {
+    let kib = |packed: &Packed| packed.car.len().div_ceil(1024) as u64;
+    let done = 1 + writes as u64 + forks.iter().map(kib).sum::<u64>();
+    ready.work().saturating_sub(done) / forks.len().max(1) as u64
 }

@@ -8,9 +8,10 @@ use fvm_shared::ActorID;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::abi::Hook;
 use crate::cid::CarId;
-use crate::error::Abort;
 use crate::map::{Bytes, Map};
+use crate::ucan::Did;
 
 /// How a bucket runs what is pending. Fixed when it is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,27 +93,36 @@ impl Bucket {
 /// A pending CAR.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize_tuple, Deserialize_tuple)]
 pub struct Item {
-    /// The CAR: a RAW block.
+    /// The CAR: a RAW block, or a list of links to the pieces of one that was staged.
     pub car: Cid,
-    /// How many continuations led here.
-    pub depth: u64,
-    /// The receipt that asked for it.
-    pub cause: Option<Bytes>,
-    /// Who scheduled it.
+    /// Who scheduled it, or what it continues.
     pub caller: ActorID,
     /// Whether it runs again if it ran already.
     pub force: bool,
+    /// What it continues, if it is a continuation.
+    pub chain: Option<Chain>,
+    /// Whom to tell of the receipt.
+    pub hook: Option<Hook>,
 }
 
-impl Item {
+/// What a continuation continues.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize_tuple, Deserialize_tuple)]
+pub struct Chain {
     /// The receipt that asked for it.
-    pub fn cause(&self) -> Result<Option<CarId>, Abort> {
-        let id = |cause: &Bytes| cause.0[..].try_into().map(CarId);
-        self.cause.as_ref().map(id).transpose().map_err(|_| Abort::State("a cause that is no receipt's id".into()))
-    }
+    pub cause: CarId,
+    /// How many continuations led here.
+    pub depth: u64,
+    /// The work that is left for it and for what it asks for.
+    pub work: u64,
+    /// Who signed what it continues; the right of whoever sent that is not the continuation's.
+    pub issuer: Option<Did>,
+    /// Whether it has all rights of its bucket.
+    pub full: bool,
 }
 
 /// What is known of an input CAR. In state a receipt alone is bytes, a pending number alone an integer, all else a list.
+///
+/// Signed invocations have an entry besides, under the hash of what is signed: the CAR that brought it, as a list of one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Entry {
     /// The newest receipt.
@@ -121,10 +131,15 @@ pub struct Entry {
     pub version: u64,
     /// Its number in the queue.
     pub pending: Option<u64>,
+    /// Of a signed invocation: the CAR that brought it.
+    pub brought: Option<CarId>,
 }
 
 impl Serialize for Entry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Some(car) = self.brought {
+            return [Bytes(car.0.to_vec())].serialize(serializer);
+        }
         let receipt = self.receipt.map(|id| Bytes(id.0.to_vec()));
         match (receipt, self.version, self.pending) {
             (Some(receipt), 1, None) => receipt.serialize(serializer),
@@ -150,11 +165,11 @@ impl<'de> Visitor<'de> for EntryVisitor {
     type Value = Entry;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a receipt, a number, or [receipt, version, number]")
+        f.write_str("a receipt, a number, [receipt, version, number], or [CAR]")
     }
 
     fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Entry, E> {
-        Ok(Entry { receipt: Some(digest(bytes)?), version: 1, pending: None })
+        Ok(Entry { receipt: Some(digest(bytes)?), version: 1, ..Entry::default() })
     }
 
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<Entry, E> {
@@ -174,10 +189,12 @@ impl<'de> Visitor<'de> for EntryVisitor {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Entry, A::Error> {
         let short = |at| de::Error::invalid_length(at, &"3 items");
         let receipt: Option<Bytes> = seq.next_element()?.ok_or_else(|| short(0))?;
-        let version = seq.next_element()?.ok_or_else(|| short(1))?;
-        let pending = seq.next_element()?.ok_or_else(|| short(2))?;
         let receipt = receipt.map(|bytes| digest(&bytes.0)).transpose()?;
-        Ok(Entry { receipt, version, pending })
+        let Some(version) = seq.next_element()? else {
+            return Ok(Entry { brought: Some(receipt.ok_or_else(|| short(1))?), ..Entry::default() });
+        };
+        let pending = seq.next_element()?.ok_or_else(|| short(2))?;
+        Ok(Entry { receipt, version, pending, brought: None })
     }
 }
 
@@ -196,10 +213,11 @@ mod tests {
     fn entries_round_trip_and_the_usual_ones_are_short() {
         let receipt = Some(CarId([7; 32]));
         let cases = [
-            (Entry { receipt, version: 1, pending: None }, 34),
-            (Entry { receipt: None, version: 0, pending: Some(5) }, 1),
-            (Entry { receipt, version: 1, pending: Some(5) }, 37),
-            (Entry { receipt, version: 2, pending: None }, 37),
+            (Entry { receipt, version: 1, ..Entry::default() }, 34),
+            (Entry { pending: Some(5), ..Entry::default() }, 1),
+            (Entry { receipt, version: 1, pending: Some(5), ..Entry::default() }, 37),
+            (Entry { receipt, version: 2, ..Entry::default() }, 37),
+            (Entry { brought: receipt, ..Entry::default() }, 35),
         ];
         for (entry, len) in cases {
             let bytes = fvm_ipld_encoding::to_vec(&entry).unwrap();

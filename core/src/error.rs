@@ -5,10 +5,11 @@
 //! - [`Abort`]: the message is not acceptable. It exits with [`Abort::code`], and the FVM reverts all of it.
 
 use crate::car::CarError;
-use crate::cid::NotCarId;
+use crate::cid::{CarId, NotCarId};
 use crate::did::{BucketId, NotDid};
 use crate::limits::*;
 use crate::task::TaskError;
+use crate::ucan::{self, Denied};
 
 /// A protocol's no: `{name, message}` under `out.error` of a receipt (UCAN receipt, "Result").
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,7 +56,9 @@ pub enum Abort {
     #[error("unknown bucket {0}: create it first")]
     BucketUnknown(BucketId),
     /// The caller controls nothing here.
-    #[error("f0{caller} is not a controller of bucket {bucket}")]
+    #[error(
+        "f0{caller} is not a controller of bucket {bucket}: expected a controller, a signed invocation or an open command"
+    )]
     Forbidden {
         /// The caller's actor id.
         caller: u64,
@@ -78,7 +81,7 @@ pub enum Abort {
     Car(#[from] CarError),
     /// The CAR is too large for a message.
     #[error(
-        "expected a CAR of at most {CAR_BYTES_MAX} bytes, got {0}: a message of more than {MESSAGE_BYTES_MAX} is refused by the network"
+        "expected a CAR of at most {CAR_BYTES_MAX} bytes, got {0}: a message of more than {MESSAGE_BYTES_MAX} is refused by the network; stage it"
     )]
     TooLarge(usize),
     /// The CAR's root is not a task.
@@ -121,12 +124,55 @@ pub enum Abort {
     /// `Run` of nothing.
     #[error("expected to run at least 1 task, got a max of 0")]
     RunZero,
+    /// What is signed doesn't give the right.
+    #[error("{name}: {0}", name = .0.name())]
+    Denied(#[from] Denied),
+    /// The invocation came before, in another CAR.
+    #[error("replayed: the same signed invocation came in CAR {0} already")]
+    Replayed(CarId),
+    /// The DID is a key, and didn't sign.
+    #[error("bucket {0} is a key: expected its signed invocation of /bucket/create as a proof")]
+    Unproven(BucketId),
+    /// The proof is for something else.
+    #[error("the proof doesn't fit: {0}")]
+    Proof(String),
+    /// Too much of one sender's is pending.
+    #[error("f0{sender} has {QUEUE_SENDER_MAX} CARs in the queue of bucket {bucket} already: run it first")]
+    QueueFullSender {
+        /// The bucket.
+        bucket: BucketId,
+        /// The sender's actor id.
+        sender: u64,
+    },
+    /// The hook can't be called.
+    #[error("hook: {0}")]
+    Hook(String),
+    /// A continuation from somebody else.
+    #[error("expected another instance of this actor, got f0{0}, which runs other code")]
+    NotInstance(u64),
+    /// Nothing is staged under this id.
+    #[error("CAR {0} is not staged, or not completely: stage it first")]
+    StageUnknown(CarId),
+    /// A CAR can't be staged so.
+    #[error("stage: {0}")]
+    StageInvalid(String),
+    /// Too much is staged.
+    #[error("f0{0} has {STAGES_MAX} CARs staged already: schedule or drop one first")]
+    StagesFull(u64),
+    /// What is staged stays.
+    #[error("expected its owner, or an epoch after {expires}, to drop CAR {car}; a complete one stays until then")]
+    StageKept {
+        /// The CAR.
+        car: CarId,
+        /// The last epoch in which it stays.
+        expires: i64,
+    },
     /// The parameters name a bucket by something else than a DID.
     #[error(transparent)]
     Did(#[from] NotDid),
     /// The parameters name a CAR by something else than its id.
     #[error(transparent)]
-    CarId(#[from] NotCarId),
+    NotCarId(#[from] NotCarId),
 }
 
 impl Abort {
@@ -137,7 +183,7 @@ impl Abort {
             Abort::BucketUnknown(_) => 17,
             Abort::Forbidden { .. } => 18,
             Abort::State(_) => 20,
-            Abort::Params { .. } | Abort::Did(_) | Abort::CarId(_) => 21,
+            Abort::Params { .. } | Abort::Did(_) | Abort::NotCarId(_) => 21,
             Abort::Car(error) => match error {
                 CarError::NotACar(_) => 32,
                 CarError::Truncated { .. } => 33,
@@ -161,6 +207,17 @@ impl Abort {
             Abort::NotTopLevel => 50,
             Abort::Value => 51,
             Abort::RunZero => 52,
+            Abort::Replayed(_) => 53,
+            Abort::Unproven(_) => 54,
+            Abort::Proof(_) => 55,
+            Abort::QueueFullSender { .. } => 56,
+            Abort::Hook(_) => 57,
+            Abort::NotInstance(_) => 58,
+            Abort::StageUnknown(_) => 59,
+            Abort::StageInvalid(_) => 60,
+            Abort::StagesFull(_) => 61,
+            Abort::StageKept { .. } => 62,
+            Abort::Denied(denied) => denied.code(),
         }
     }
 }
@@ -196,6 +253,16 @@ pub fn explain(code: u32) -> Option<&'static str> {
         50 => "not a top-level message",
         51 => "value came along, and the actor takes none",
         52 => "a run of 0 tasks",
-        _ => return None,
+        53 => "the same signed invocation came in another CAR already",
+        54 => "the bucket's DID is a key, and its proof is missing",
+        55 => "the proof of the bucket's DID is for something else",
+        56 => "too many of the sender's CARs are in the queue: run it first",
+        57 => "the hook can't be called",
+        58 => "a continuation from an actor that runs other code",
+        59 => "the CAR is not staged, or not completely",
+        60 => "a CAR can't be staged so",
+        61 => "the sender has too many CARs staged",
+        62 => "what is staged can't be dropped yet",
+        code => return ucan::explain(code),
     })
 }

@@ -2,22 +2,24 @@
 //! same in wasm on the FVM, in process and in a replay.
 
 use cid::Cid;
-use fvm_shared::ActorID;
-use fvm_shared::address::Address;
 
 use crate::abi::*;
 use crate::batch::{self, Execution, Ready};
-use crate::bucket::{Bucket, Entries, Entry, Item, Receipts};
+use crate::bucket::{Bucket, Chain, Entry, Item};
 use crate::car::Car;
 use crate::cid::CarId;
+use crate::create;
 use crate::did::BucketId;
-use crate::error::Abort;
+use crate::error::{Abort, Failure};
+use crate::fork::{self, Outgoing};
 use crate::host::Host;
-use crate::limits::{CAR_BYTES_MAX, CONTROLLERS_MAX, RUN_MAX};
-use crate::open::Open;
-use crate::protocol::Protocols;
+use crate::limits::*;
+use crate::open::{Open, State};
+use crate::protocol::{Protocols, Weight};
+use crate::right::{self, Asked, Asker, Right};
+use crate::stage;
 use crate::state;
-use crate::task::Task;
+use crate::ucan::Request;
 
 /// What a message did.
 #[derive(Debug, Clone)]
@@ -28,180 +30,299 @@ pub struct Applied {
     pub returned: Returned,
     /// The tasks that ran, in their order.
     pub ran: Vec<Execution>,
+    /// The buckets that changed.
+    pub touched: Vec<BucketId>,
+}
+
+impl Applied {
+    /// Nothing ran, and no bucket changed.
+    pub(crate) fn quiet(state: Cid, returned: Returned) -> Self {
+        Self { state, returned, ran: vec![], touched: vec![] }
+    }
 }
 
 /// Applies a message to the state under `root`. An [`Abort`] means that nothing changed.
 pub fn apply<H: Host>(host: &H, protocols: &Protocols, root: &Cid, message: Message) -> Result<Applied, Abort> {
-    if host.caller() != host.origin() {
+    // Replays see every call of these two, in traces; what runs tasks has to lie open.
+    let inner = matches!(message, Message::Schedule(_) | Message::Deliver(_));
+    if !inner && host.caller() != host.origin() {
         return Err(Abort::NotTopLevel);
     }
     if host.value_received() {
         return Err(Abort::Value);
     }
     match message {
-        Message::Create(params) => create(host, root, params),
+        Message::Create(params) => create::create(host, root, params),
         Message::Schedule(params) => schedule(host, protocols, root, params),
         Message::Run(params) => run(host, protocols, root, params),
         Message::Invoke(params) => invoke(host, protocols, root, params),
+        Message::Stage(params) => stage::stage(host, root, params),
+        Message::Chunk(params) => stage::chunk(host, root, params),
+        Message::Drop(params) => stage::drop_stage(host, root, params),
+        Message::Deliver(params) => deliver(host, root, params),
     }
-}
-
-fn create<H: Host>(host: &H, root: &Cid, params: CreateParams) -> Result<Applied, Abort> {
-    let store = host.store();
-    let controllers = controllers(host, &params.controllers)?;
-    let mut buckets = state::buckets::<H::Store, H::Hasher>(store, root)?;
-    let key = params.bucket.as_str().as_bytes();
-    if buckets.get(key)?.is_some() {
-        return Err(Abort::BucketExists(params.bucket));
-    }
-    // After this point it must succeed.
-    let empty = Entries::<H::Store, H::Hasher>::empty(store, "entries").flush()?;
-    let receipts = Receipts::<H::Store, H::Hasher>::empty(store, "receipts").flush()?;
-    let returned = CreateReturn { controllers: controllers.clone(), root: empty };
-    let bucket =
-        Bucket { controllers, mode: params.mode, root: empty, queue: None, head: 0, tail: 0, receipts, ran: 0 };
-    buckets.set(key, &bucket)?;
-    let state = buckets.flush()?;
-    Ok(Applied { state, returned: Returned::Create(returned), ran: vec![] })
-}
-
-fn controllers<H: Host>(host: &H, addresses: &[Address]) -> Result<Vec<ActorID>, Abort> {
-    if addresses.len() > CONTROLLERS_MAX {
-        return Err(Abort::Controllers(format!("expected at most {CONTROLLERS_MAX}, got {}", addresses.len())));
-    }
-    if addresses.is_empty() {
-        return Ok(vec![host.caller()]);
-    }
-    let resolve = |address: &Address| {
-        // The first letter depends on a setting of the process; the machine's words must not.
-        let unknown = || {
-            let name = address.to_string();
-            Abort::Controllers(format!("the chain doesn't know f{} yet: send it some FIL first", &name[1..]))
-        };
-        host.resolve(address).ok_or_else(unknown)
-    };
-    let mut ids: Vec<ActorID> = addresses.iter().map(resolve).collect::<Result<_, _>>()?;
-    ids.sort_unstable();
-    ids.dedup();
-    Ok(ids)
 }
 
 /// A CAR that may be queued or run: everything about it is checked.
+struct Admitted {
+    id: CarId,
+    car: Car,
+    asked: Asked,
+    right: Right,
+    /// What is known of it.
+    entry: Entry,
+    /// Where its pieces are, if it was staged.
+    staged: Option<stage::Stage>,
+    force: bool,
+    hook: Option<Hook>,
+}
+
+/// Opens the bucket and admits a CAR, or finds that it is nothing new.
 fn admit<'h, H: Host>(
-    host: &'h H,
+    state: &State<'h, H>,
     protocols: &Protocols,
-    root: &Cid,
     params: CarParams,
-) -> Result<(Open<'h, H>, CarId, Car, Task), Abort> {
-    if params.car.len() > CAR_BYTES_MAX {
-        return Err(Abort::TooLarge(params.car.len()));
+) -> Result<(Open<'h, H>, Admitted), Abort> {
+    let CarParams { bucket, car, force, hook } = params;
+    check_hook(hook.as_ref())?;
+    let open = state.open(&bucket)?;
+    let (bytes, staged) = match CarId::try_from(&car[..]) {
+        Ok(id) => {
+            let stage = stage::find(state, &id)?;
+            (stage.read(state.host.store())?, Some(stage))
+        }
+        Err(_) if car.len() > CAR_BYTES_MAX => return Err(Abort::TooLarge(car.len())),
+        Err(_) => (car, None),
+    };
+    let car = Car::decode::<H::Hasher>(bytes)?;
+    let asked = Asked::read::<H::Hasher>(&car)?;
+    if asked.task.sub != bucket {
+        return Err(Abort::Subject { sub: asked.task.sub, bucket });
     }
-    let open = Open::load(host, root, &params.bucket)?;
-    open.check_controller()?;
-    let car = Car::decode::<H::Hasher>(params.car)?;
-    let task = Task::from_ipld(car.root_value())?;
-    if task.sub != params.bucket {
-        return Err(Abort::Subject { sub: task.sub, bucket: params.bucket });
+    if protocols.find(&asked.task.cmd).is_none() {
+        return Err(Abort::CommandUnknown { cmd: asked.task.cmd, known: protocols.commands() });
     }
-    if protocols.find(&task.cmd).is_none() {
-        return Err(Abort::CommandUnknown { cmd: task.cmd, known: protocols.commands() });
+    let caller = state.host.caller();
+    let right = right::check(&open, &car, &asked, Asker::Sender(caller))?;
+    // Whoever carries a signed invocation may not repeat it.
+    if force && asked.request.is_some() && !open.is_controller(caller) {
+        return Err(Abort::Forbidden { caller, bucket });
     }
     let id = car.id::<H::Hasher>();
-    Ok((open, id, car, task))
+    let entry = open.entry(&id)?;
+    Ok((open, Admitted { id, car, asked, right, entry, staged, force, hook }))
+}
+
+/// A hook may not reach what only this actor may do, nor an instance of it.
+fn check_hook(hook: Option<&Hook>) -> Result<(), Abort> {
+    const EXPORTED_MIN: u64 = 1 << 24;
+    match hook.map(|hook| hook.method) {
+        Some(method) if method < EXPORTED_MIN || method::is_own(method) => Err(Abort::Hook(format!(
+            "expected a method from {EXPORTED_MIN} on (FRC-0042) that is none of this actor's, got {method}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Remembers that a signed invocation came, in this CAR and in no other.
+fn bring<H: Host>(open: &mut Open<'_, H>, admitted: &Admitted) -> Result<(), Abort> {
+    match &admitted.asked.request {
+        Some(request) if admitted.entry == Entry::default() => {
+            open.set_brought(&request.id::<H::Hasher>(), admitted.id)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn schedule<H: Host>(host: &H, protocols: &Protocols, root: &Cid, params: CarParams) -> Result<Applied, Abort> {
-    let force = params.force;
-    let (mut open, id, car, _) = admit(host, protocols, root, params)?;
-    let entry = open.entry(&id)?;
-    let scheduled = |status, position, receipt| ScheduleReturn { car: id, status, position, receipt };
-    let unchanged = |returned| Ok(Applied { state: *root, returned: Returned::Schedule(returned), ran: vec![] });
+    let mut state = State::load(host, root)?;
+    let (mut open, admitted) = admit(&state, protocols, params)?;
+    let Admitted { id, entry, force, .. } = admitted;
+    let told = |status, position, receipt| Returned::Schedule(ScheduleReturn { car: id, status, position, receipt });
     if let Some(number) = entry.pending {
-        let returned = scheduled(Status::Pending, Some(open.position(number)?), entry.receipt);
+        let told = told(Status::Pending, Some(open.position(number)?), entry.receipt);
         // It ran while it waited and would fall out of the queue.
-        if force && entry.receipt.is_some() && open.force(number)? {
-            let (_, state) = open.commit()?;
-            return Ok(Applied { state, returned: Returned::Schedule(returned), ran: vec![] });
-        }
-        return unchanged(returned);
+        return match force && entry.receipt.is_some() && open.force(number)? {
+            true => close(state, open, told, vec![], vec![]),
+            false => Ok(Applied::quiet(*root, told)),
+        };
     }
     if entry.receipt.is_some() && !force {
-        return unchanged(scheduled(Status::Done, None, entry.receipt));
+        return Ok(Applied::quiet(*root, told(Status::Done, None, entry.receipt)));
     }
     open.check_room()?;
-    let item = |cid| Item { car: cid, depth: 0, cause: None, caller: host.caller(), force };
-    let number = open.enqueue(car.bytes(), item)?;
-    open.set_entry(&id, Entry { pending: Some(number), ..entry })?;
-    let returned = scheduled(Status::Pending, Some(open.position(number)?), entry.receipt);
-    let (_, state) = open.commit()?;
-    Ok(Applied { state, returned: Returned::Schedule(returned), ran: vec![] })
+    open.count_in(host.caller())?;
+    bring(&mut open, &admitted)?;
+    let Admitted { car, staged, hook, .. } = admitted;
+    let car = match &staged {
+        Some(stage) => stage::list(host, stage)?,
+        None => open.write_car(car.bytes())?,
+    };
+    let number = open.enqueue(&id, entry, &Item { car, caller: host.caller(), force, chain: None, hook })?;
+    let told = told(Status::Pending, Some(open.position(number)?), entry.receipt);
+    if staged.is_some() {
+        stage::take(&mut state, &id)?;
+    }
+    close(state, open, told, vec![], vec![])
+}
+
+fn close<'h, H: Host>(
+    mut state: State<'h, H>,
+    open: Open<'h, H>,
+    returned: Returned,
+    ran: Vec<Execution>,
+    mut touched: Vec<BucketId>,
+) -> Result<Applied, Abort> {
+    touched.push(open.id.clone());
+    state.close(open)?;
+    Ok(Applied { state: state.flush()?, returned, ran, touched })
+}
+
+fn deliver<H: Host>(host: &H, root: &Cid, params: DeliverParams) -> Result<Applied, Abort> {
+    let state = State::load(host, root)?;
+    let (open, car, Entry { pending, receipt, .. }) = fork::deliver(&state, params)?;
+    let status = if pending.is_some() { Status::Pending } else { Status::Done };
+    let position = pending.map(|number| open.position(number)).transpose()?;
+    let told = Returned::Deliver(ScheduleReturn { car, status, position, receipt });
+    close(state, open, told, vec![], vec![])
 }
 
 fn invoke<H: Host>(host: &H, protocols: &Protocols, root: &Cid, params: CarParams) -> Result<Applied, Abort> {
-    let force = params.force;
-    let (mut open, id, car, task) = admit(host, protocols, root, params)?;
-    let entry = open.entry(&id)?;
-    if let (Some(receipt), false) = (entry.receipt, force) {
-        let returned = InvokeReturn { receipt, ran: false, ok: None, root: open.bucket.root };
-        return Ok(Applied { state: *root, returned: Returned::Invoke(returned), ran: vec![] });
+    let mut state = State::load(host, root)?;
+    let (mut open, admitted) = admit(&state, protocols, params)?;
+    if let (Some(receipt), false) = (admitted.entry.receipt, admitted.force) {
+        let told = InvokeReturn { receipt, ran: false, ok: None, root: open.bucket.root, sent: vec![] };
+        return Ok(Applied::quiet(*root, Returned::Invoke(told)));
     }
+    bring(&mut open, &admitted)?;
+    let Admitted { id, car, asked, right, entry, staged, hook, .. } = admitted;
     // A continuation that is invoked before its turn is still the continuation of its cause.
-    let (depth, cause) = match entry.pending {
-        Some(number) => open.item(number).and_then(|item| Ok((item.depth, item.cause()?)))?,
-        None => (0, None),
+    let chain = match entry.pending {
+        Some(number) => open.item(number)?.chain,
+        None => None,
     };
-    let ready = Ready { id, entry, car, task, depth, cause, caller: host.caller() };
-    let ran = batch::run(&mut open, protocols, vec![ready])?;
-    let (bucket, state) = open.commit()?;
+    let (issuer, caller) = (issuer(&asked, chain.as_ref()), host.caller());
+    let ready = Ready { id, entry, car, task: asked.task, right, chain, caller, issuer, hook, refused: None };
+    let mut outgoing = Vec::new();
+    let mut ran = batch::run(&state, &mut open, protocols, vec![ready], &mut outgoing)?;
     let [execution] = &ran[..] else { return Err(Abort::State("one task ran as several".into())) };
-    let returned = InvokeReturn { receipt: execution.receipt, ran: true, ok: Some(execution.ok), root: bucket.root };
-    Ok(Applied { state, returned: Returned::Invoke(returned), ran })
+    let (receipt, ok, touched) = (execution.receipt, Some(execution.ok), others(&outgoing));
+    let sent = fork::send_all(&mut state, &mut open, outgoing, &mut ran)?;
+    if staged.is_some() {
+        stage::take(&mut state, &id)?;
+    }
+    let told = InvokeReturn { receipt, ran: true, ok, root: open.bucket.root, sent };
+    close(state, open, Returned::Invoke(told), ran, touched)
+}
+
+/// The buckets of this instance that get continuations.
+fn others(outgoing: &[Outgoing]) -> Vec<BucketId> {
+    let here = outgoing.iter().filter(|outgoing| outgoing.packed.at.is_none());
+    here.map(|outgoing| outgoing.packed.task.sub.clone()).collect()
 }
 
 fn run<H: Host>(host: &H, protocols: &Protocols, root: &Cid, params: RunParams) -> Result<Applied, Abort> {
     if params.max == 0 {
         return Err(Abort::RunZero);
     }
-    let mut open = Open::load(host, root, &params.bucket)?;
+    let mut state = State::load(host, root)?;
+    let mut open = state.open(&params.bucket)?;
     if open.bucket.pending() == 0 {
         return Err(Abort::QueueEmpty(params.bucket));
     }
-    let mut ran = Vec::new();
-    let mut left = params.max.min(RUN_MAX);
+    let (mut ran, mut outgoing) = (Vec::new(), Vec::new());
+    let mut taking = Taking { left: params.max.min(RUN_MAX), taken: 0, stopped: false, gas: GAS_BASE };
     // Continuations queue up behind and run in the next round while there is room.
-    while left > 0 && open.bucket.pending() > 0 {
-        let count = open.bucket.pending().min(left);
-        let batch = take(&mut open, count)?;
-        left -= count;
-        ran.extend(batch::run(&mut open, protocols, batch)?);
+    while let Some(batch) = taking.next(&mut open, protocols)? {
+        ran.extend(batch::run(&state, &mut open, protocols, batch, &mut outgoing)?);
     }
     let failed = ran.iter().filter(|execution| !execution.ok).count() as u64;
-    let (bucket, state) = open.commit()?;
-    let returned = RunReturn { ran: ran.len() as u64, failed, pending: bucket.pending(), root: bucket.root };
-    Ok(Applied { state, returned: Returned::Run(returned), ran })
+    let (count, touched) = (ran.len() as u64, others(&outgoing));
+    let sent = fork::send_all(&mut state, &mut open, outgoing, &mut ran)?;
+    let Taking { taken, stopped, .. } = taking;
+    let (pending, root) = (open.bucket.pending(), open.bucket.root);
+    let told = RunReturn { ran: count, failed, pending, root, taken, stopped, sent };
+    close(state, open, Returned::Run(told), ran, touched)
 }
 
-/// Takes `count` tasks from the queue's head; those that ran meanwhile and are not forced fall out.
-fn take<H: Host>(open: &mut Open<'_, H>, count: u64) -> Result<Vec<Ready>, Abort> {
-    let mut batch = Vec::new();
-    for _ in 0..count {
-        let (item, bytes) = open.dequeue()?;
-        let car = Car::decode::<H::Hasher>(bytes)?;
-        let id = car.id::<H::Hasher>();
-        let entry = Entry { pending: None, ..open.entry(&id)? };
-        if entry.receipt.is_some() && !item.force {
-            open.set_entry(&id, entry)?;
-            continue;
+/// Takes tasks from the queue's head while there are any, no more than asked for, and while gas is left for what they may
+/// need. The first is always taken: if the gas isn't enough for it, the message fails and has to come with more.
+struct Taking {
+    left: u64,
+    taken: u64,
+    stopped: bool,
+    /// What the tasks that were taken may need together, and committing them.
+    gas: u64,
+}
+
+impl Taking {
+    /// The next batch; `None` at the end.
+    fn next<H: Host>(&mut self, open: &mut Open<'_, H>, protocols: &Protocols) -> Result<Option<Vec<Ready>>, Abort> {
+        let mut batch = Vec::new();
+        let mut count = open.bucket.pending().min(self.left);
+        let begun = self.taken;
+        while count > 0 && !self.stopped {
+            let (item, bytes) = open.peek()?;
+            let car = Car::decode::<H::Hasher>(bytes)?;
+            let asked = Asked::read::<H::Hasher>(&car)?;
+            self.gas += need(protocols, &car, &asked, &item);
+            if self.taken > 0 && !open.host.room(self.gas) {
+                self.stopped = true;
+                break;
+            }
+            open.dequeue(&item)?;
+            self.taken += 1;
+            self.left -= 1;
+            count -= 1;
+            batch.extend(ready(open, item, car, asked)?);
         }
-        let (cause, task) = (item.cause()?, Task::from_ipld(car.root_value())?);
-        batch.push(Ready { id, entry, car, task, depth: item.depth, cause, caller: item.caller });
+        Ok((self.taken > begun).then_some(batch))
     }
-    Ok(batch)
+}
+
+/// Gas that a task may need, its part of the commit included.
+fn need(protocols: &Protocols, car: &Car, asked: &Asked, item: &Item) -> u64 {
+    let weight = protocols.find(&asked.task.cmd).map_or(Weight::NONE, |(_, protocol)| protocol.weight(&asked.task));
+    let size = car.bytes().len() as u64;
+    let (writes, forks, sends) = (weight.writes as u64, weight.forks as u64, weight.sends as u64);
+    // A continuation writes an item and a mark, here or in another bucket, whose record is written besides.
+    let paths = 1 + writes + 3 * forks;
+    let bytes = (forks * size).min(FORK_BYTES_MAX as u64);
+    let hook = if item.hook.is_some() { GAS_HOOK } else { 0 };
+    GAS_PATH * paths + GAS_BYTE * bytes + GAS_READ * size + GAS_DELIVER * sends + hook
+}
+
+/// A task as it was taken; nothing if it ran meanwhile and is not forced.
+fn ready<H: Host>(open: &mut Open<'_, H>, item: Item, car: Car, asked: Asked) -> Result<Option<Ready>, Abort> {
+    let id = car.id::<H::Hasher>();
+    let entry = Entry { pending: None, ..open.entry(&id)? };
+    if entry.receipt.is_some() && !item.force {
+        open.set_entry(&id, entry)?;
+        return Ok(None);
+    }
+    let Item { caller, chain, hook, .. } = item;
+    let refused = asked.request.as_ref().map_or(Ok(None), |request| expired(open, request))?;
+    let right = right::again(open, &asked, caller, chain.as_ref());
+    let issuer = issuer(&asked, chain.as_ref());
+    Ok(Some(Ready { id, entry, car, task: asked.task, right, chain, caller, issuer, hook, refused }))
+}
+
+fn issuer(asked: &Asked, chain: Option<&Chain>) -> Option<BucketId> {
+    asked.issuer().cloned().or(chain.and_then(|chain| chain.issuer.clone()))
+}
+
+/// Why a signed invocation that waited may not run any more.
+fn expired<H: Host>(open: &Open<'_, H>, request: &Request) -> Result<Option<Failure>, Abort> {
+    match right::still(open, request) {
+        Ok(()) => Ok(None),
+        Err(Abort::Denied(denied)) => Ok(Some(Failure::new(denied.name(), denied.to_string()))),
+        Err(abort) => Err(abort),
+    }
 }
 
 /// Answers `Receipt`: done, pending, or not found.
 pub fn receipt<H: Host>(host: &H, root: &Cid, params: &ReceiptParams) -> Result<ReceiptReturn, Abort> {
-    let open = Open::load(host, root, &params.bucket)?;
+    let open = State::load(host, root)?.open(&params.bucket)?;
     let entry = open.entry(&params.car)?;
     let position = entry.pending.map(|number| open.position(number)).transpose()?;
     let status = match (entry.receipt, position) {

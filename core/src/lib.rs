@@ -19,23 +19,31 @@
 #![deny(clippy::unwrap_used, clippy::panic)]
 
 pub mod abi;
+pub mod authority;
 pub mod batch;
 pub mod bucket;
 pub mod car;
 pub mod cid;
+pub mod create;
 pub mod dag_cbor;
 pub mod did;
 pub mod error;
+pub mod evm;
 pub mod execute;
+mod fork;
 pub mod hamt;
 pub mod host;
 pub mod invariants;
 pub mod limits;
 pub mod map;
+// What runs in process verifies signatures in process, which wasm leaves to syscalls.
+#[cfg(not(target_family = "wasm"))]
 pub mod memory;
-mod open;
+pub mod open;
 pub mod protocol;
 pub mod receipt;
+mod right;
+pub mod stage;
 pub mod state;
 pub mod task;
 pub mod ucan;

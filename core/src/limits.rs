@@ -10,7 +10,7 @@ pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Blocks in one CAR: looking a link up walks them all.
 pub const CAR_BLOCKS_MAX: usize = 1024;
 
-/// Nesting of a DAG-CBOR value. The actor's stack is 64 KiB, and decoding recurses.
+/// Nesting of a DAG-CBOR value. The actor's stack is 192 KiB, and decoding recurses.
 pub const DEPTH_MAX: usize = 64;
 
 /// A DID is a key of the actor's HAMT and is written with every change of its bucket.
@@ -24,6 +24,9 @@ pub const NONCE_BYTES_MAX: usize = 64;
 
 /// Controllers are written with every change of their bucket.
 pub const CONTROLLERS_MAX: usize = 16;
+
+/// Pending CARs of one bucket that one sender scheduled: others must find room beside a busy one.
+pub const QUEUE_SENDER_MAX: u64 = 1024;
 
 /// Pending CARs of one bucket, beyond which users schedule no more: what is queued stays in state until somebody pays for
 /// running it. Continuations may go beyond, or a full queue could not be run; who runs their cause pays for them.
@@ -42,8 +45,53 @@ pub const FORK_BYTES_MAX: usize = 256 * 1024;
 /// Continuations of continuations. A chain that needs more returns to its user.
 pub const FORK_DEPTH_MAX: u64 = 16;
 
+/// Work of one CAR with all continuations of its continuations: each task takes 1, one for every key that it writes and one
+/// for every KiB that it queues, and what is left is shared out among its continuations. Without it 16 continuations at each
+/// of 16 steps would be a great many.
+pub const CHAIN_WORK_MAX: u64 = 16 * 1024;
+
+/// Keys that one task changes: each rewrites a path of the bucket's map.
+pub const TASK_WRITES_MAX: usize = 512;
+
+/// Keys that one task reads.
+pub const TASK_READS_MAX: usize = 4096;
+
+/// A CAR that arrives in pieces: the FVM's largest block (ref-fvm `fvm/src/machine/mod.rs`, `max_block_size`).
+pub const STAGED_BYTES_MAX: usize = 1024 * 1024;
+
+/// One piece: what a message carries.
+pub const CHUNK_BYTES_MAX: usize = CAR_BYTES_MAX;
+
+/// Pieces of one CAR: enough for [`STAGED_BYTES_MAX`]; their list is written again with each.
+pub const CHUNKS_MAX: usize = 32;
+
+/// CARs that one sender has staged, complete or not: what is staged stays in state until it runs or is dropped.
+pub const STAGES_MAX: u64 = 8;
+
+/// After so many epochs (a day) anybody may drop what was staged.
+pub const STAGE_EPOCHS: i64 = 2880;
+
 /// A failure's message in a receipt: it may quote input.
 pub const FAILURE_BYTES_MAX: usize = 512;
+
+/// Gas that a changed key may take: a path in a map of about a million entries. With the figures below it is what `Run` takes
+/// a next task to need; `tests/it/gas.rs` compares them with what tasks take.
+pub const GAS_PATH: u64 = 12_000_000;
+
+/// Gas of a message beside its tasks: loading and committing a bucket.
+pub const GAS_BASE: u64 = 30_000_000;
+
+/// Gas of a byte that is written to state (ref-fvm `price_list`: 3,340, and a little for its way there).
+pub const GAS_BYTE: u64 = 3_500;
+
+/// Gas of reading a CAR's byte: opening, hashing, decoding.
+pub const GAS_READ: u64 = 150;
+
+/// Gas that a hook may take. Without a bound it could take all that the message has, and revert it.
+pub const GAS_HOOK: u64 = 50_000_000;
+
+/// Gas that another instance may take for one continuation: the bytes of the largest, and checking its signatures.
+pub const GAS_DELIVER: u64 = 1_200_000_000;
 
 // UCAN. What a request may cost before anybody knows whether it is allowed.
 

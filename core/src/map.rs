@@ -42,12 +42,22 @@ where
 
     /// The value under `key`.
     pub fn get(&self, key: &[u8]) -> Result<Option<V>, Abort> {
+        self.get_as(key)
+    }
+
+    /// The value under a key that is kept for another type.
+    pub fn get_as<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, Abort> {
         let found = self.hamt.get(key).map_err(|error| self.broken("read", error))?;
         found.map(|bytes| decode(bytes).map_err(|error| self.broken("read", error))).transpose()
     }
 
     /// Puts `value` under `key`.
     pub fn set(&mut self, key: &[u8], value: &V) -> Result<(), Abort> {
+        self.set_as(key, value)
+    }
+
+    /// Puts `value` under a key that is kept for its type.
+    pub fn set_as<T: Serialize>(&mut self, key: &[u8], value: &T) -> Result<(), Abort> {
         let encoded = fvm_ipld_encoding::to_vec(value).map_err(|error| self.broken("write", error))?;
         self.hamt.set(key, &encoded).map_err(|error| broken(self.name, "write", error))
     }
@@ -58,9 +68,20 @@ where
     }
 
     /// Calls `f` with every entry, in the order of the keys' hashes.
-    pub fn each(&self, mut f: impl FnMut(&[u8], V)) -> Result<(), Abort> {
+    pub fn each(&self, f: impl FnMut(&[u8], V)) -> Result<(), Abort> {
+        self.each_of(|_| true, f)
+    }
+
+    /// Calls `f` with every entry whose key is `mine`: others may be kept for another type.
+    pub fn each_of<T: DeserializeOwned>(
+        &self,
+        mine: impl Fn(&[u8]) -> bool,
+        mut f: impl FnMut(&[u8], T),
+    ) -> Result<(), Abort> {
         let mut each = |key: &[u8], value: &[u8]| {
-            f(key, decode(value)?);
+            if mine(key) {
+                f(key, decode(value)?);
+            }
             Ok(())
         };
         self.hamt.each(&mut each).map_err(|error| self.broken("walk", error))

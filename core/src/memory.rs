@@ -4,7 +4,7 @@
 //! on chain (ref-fvm `fvm/src/kernel/blocks.rs`: only what is reachable from the root, or was written in the same message).
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
 use cid::Cid;
@@ -13,14 +13,14 @@ use fvm_shared::ActorID;
 use fvm_shared::address::{Address, Payload};
 use fvm_shared::clock::ChainEpoch;
 
-use crate::abi::{Message, ReceiptParams, ReceiptReturn};
+use crate::abi::{DeliverParams, Message, ReceiptParams, ReceiptReturn};
 use crate::bucket::Bucket;
 use crate::cid::{DAG_CBOR, NativeHasher};
 use crate::dag_cbor::{self, Ipld};
 use crate::did::BucketId;
 use crate::error::Abort;
 use crate::execute::{self, Applied};
-use crate::host::Host;
+use crate::host::{Host, Told};
 use crate::protocol::Protocols;
 use crate::state;
 
@@ -58,18 +58,34 @@ impl<S: Blockstore> Blockstore for Reachable<S> {
 }
 
 /// The environment of one message in process.
-pub struct MemoryHost<S> {
+pub struct MemoryHost<'a, S> {
     /// Where blocks are.
     pub store: S,
+    /// This actor.
+    pub this: ActorID,
     /// The sender.
     pub caller: ActorID,
+    /// Who signed the outermost message.
+    pub origin: ActorID,
     /// The epoch.
     pub epoch: ChainEpoch,
+    /// Its time.
+    pub timestamp: u64,
     /// Addresses that are no ids, and the actors that the chain knows by them.
     pub addresses: Vec<(Address, ActorID)>,
+    /// What is beyond this message.
+    pub outside: Outside<'a>,
 }
 
-impl<S: Blockstore> Host for MemoryHost<S> {
+/// What is beyond one message.
+pub enum Outside<'a> {
+    /// Gas without end, and these other instances.
+    Instances(&'a RefCell<BTreeMap<ActorID, Memory>>),
+    /// What the chain told of the message that is done again.
+    Told(Told),
+}
+
+impl<S: Blockstore> Host for MemoryHost<'_, S> {
     type Store = S;
     type Hasher = NativeHasher;
 
@@ -77,12 +93,16 @@ impl<S: Blockstore> Host for MemoryHost<S> {
         &self.store
     }
 
+    fn this(&self) -> ActorID {
+        self.this
+    }
+
     fn caller(&self) -> ActorID {
         self.caller
     }
 
     fn origin(&self) -> ActorID {
-        self.caller
+        self.origin
     }
 
     fn value_received(&self) -> bool {
@@ -93,11 +113,44 @@ impl<S: Blockstore> Host for MemoryHost<S> {
         self.epoch
     }
 
+    fn timestamp(&self) -> u64 {
+        self.timestamp
+    }
+
     fn resolve(&self, address: &Address) -> Option<ActorID> {
         if let Payload::ID(id) = address.payload() {
             return Some(*id);
         }
         self.addresses.iter().find(|(known, _)| known == address).map(|(_, id)| *id)
+    }
+
+    fn is_instance(&self, actor: ActorID) -> bool {
+        match &self.outside {
+            Outside::Instances(instances) => instances.borrow().contains_key(&actor),
+            // A message that succeeded came from one.
+            Outside::Told(_) => true,
+        }
+    }
+
+    fn room(&self, _: u64) -> bool {
+        match &self.outside {
+            Outside::Instances(_) => true,
+            Outside::Told(told) => told.room(),
+        }
+    }
+
+    fn deliver(&self, to: ActorID, params: &DeliverParams) -> u32 {
+        let instances = match &self.outside {
+            Outside::Instances(instances) => instances,
+            Outside::Told(told) => return told.deliver(),
+        };
+        let mut instances = instances.borrow_mut();
+        let Some(other) = instances.get_mut(&to) else { return Abort::NotInstance(to).code() };
+        other.epoch = self.epoch;
+        other.timestamp = self.timestamp;
+        other
+            .apply_from(self.this, self.origin, Message::Deliver(params.clone()))
+            .map_or_else(|abort| abort.code(), |_| 0)
     }
 }
 
@@ -109,6 +162,12 @@ pub struct Memory {
     pub root: Cid,
     /// The epoch of the next message.
     pub epoch: ChainEpoch,
+    /// Its time.
+    pub timestamp: u64,
+    /// The actor's id.
+    pub this: ActorID,
+    /// Other instances of the actor. To let them answer each other, each would have to know all: they know none.
+    pub instances: RefCell<BTreeMap<ActorID, Memory>>,
     strict: bool,
 }
 
@@ -117,7 +176,8 @@ impl Memory {
     pub fn new(protocols: Protocols) -> Self {
         let store = MemoryBlockstore::new();
         let root = state::create::<_, NativeHasher>(&store).expect("a memory store takes blocks");
-        Self { protocols, store, root, epoch: 0, strict: true }
+        let instances = RefCell::default();
+        Self { protocols, store, root, epoch: 0, timestamp: 0, this: 1000, instances, strict: true }
     }
 
     /// The same without the check of reachable reads, for those who measure.
@@ -132,11 +192,24 @@ impl Memory {
 
     /// Applies a message of `caller`; an abort leaves the state as it was.
     pub fn apply(&mut self, caller: ActorID, message: Message) -> Result<Applied, Abort> {
+        let before: Vec<_> = self.instances.get_mut().iter().map(|(id, other)| (*id, other.root)).collect();
+        let applied = self.apply_from(caller, caller, message);
+        if applied.is_err() {
+            let instances = self.instances.get_mut();
+            for (id, root) in before {
+                instances.entry(id).and_modify(|other| other.root = root);
+            }
+        }
+        applied
+    }
+
+    /// Applies a call of an actor, in a message of `origin`.
+    pub fn apply_from(&mut self, caller: ActorID, origin: ActorID, message: Message) -> Result<Applied, Abort> {
         let applied = if self.strict {
             let store = Reachable::new(&self.store, self.root);
-            execute::apply(&self.host(store, caller), &self.protocols, &self.root, message)?
+            execute::apply(&self.host(store, caller, origin), &self.protocols, &self.root, message)?
         } else {
-            execute::apply(&self.host(&self.store, caller), &self.protocols, &self.root, message)?
+            execute::apply(&self.host(&self.store, caller, origin), &self.protocols, &self.root, message)?
         };
         self.root = applied.state;
         Ok(applied)
@@ -159,15 +232,17 @@ impl Memory {
 
     /// Answers `Receipt`.
     pub fn receipt(&self, params: &ReceiptParams) -> Result<ReceiptReturn, Abort> {
-        execute::receipt(&self.host(&self.store, 0), &self.root, params)
+        execute::receipt(&self.host(&self.store, 0, 0), &self.root, params)
     }
 
     /// Answers `Bucket`.
     pub fn bucket(&self, id: &BucketId) -> Result<Bucket, Abort> {
-        execute::bucket(&self.host(&self.store, 0), &self.root, id)
+        execute::bucket(&self.host(&self.store, 0, 0), &self.root, id)
     }
 
-    fn host<S>(&self, store: S, caller: ActorID) -> MemoryHost<S> {
-        MemoryHost { store, caller, epoch: self.epoch, addresses: vec![] }
+    fn host<S>(&self, store: S, caller: ActorID, origin: ActorID) -> MemoryHost<'_, S> {
+        let (this, epoch, timestamp) = (self.this, self.epoch, self.timestamp);
+        let outside = Outside::Instances(&self.instances);
+        MemoryHost { store, this, caller, origin, epoch, timestamp, addresses: vec![], outside }
     }
 }

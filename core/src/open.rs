@@ -1,24 +1,60 @@
-//! A bucket that is open for one message: its record with its maps, loaded when they are needed, written once at the end.
+//! The state that is open for one message, and a bucket in it: records with their maps, loaded when they are needed, written
+//! once at the end.
 
 use cid::Cid;
 use fvm_ipld_blockstore::{Block, Blockstore};
+use fvm_shared::ActorID;
 use multihash_codetable::Code;
 
 use crate::bucket::{Bucket, Entries, Entry, Item, Queue, Receipts};
-use crate::cid::{CarId, RAW};
+use crate::cid::{CarId, DAG_CBOR, RAW};
 use crate::did::BucketId;
 use crate::error::Abort;
 use crate::host::Host;
-use crate::limits::QUEUE_MAX;
+use crate::limits::{QUEUE_MAX, QUEUE_SENDER_MAX};
 use crate::protocol::Source;
 use crate::state::{self, Buckets};
+
+/// The actor's state.
+pub(crate) struct State<'h, H: Host> {
+    pub host: &'h H,
+    pub buckets: Buckets<'h, H::Store, H::Hasher>,
+}
+
+impl<'h, H: Host> State<'h, H> {
+    pub fn load(host: &'h H, root: &Cid) -> Result<Self, Abort> {
+        Ok(Self { host, buckets: state::buckets(host.store(), root)? })
+    }
+
+    pub fn open(&self, id: &BucketId) -> Result<Open<'h, H>, Abort> {
+        let store = self.host.store();
+        let bucket: Bucket = match self.buckets.get(id.as_str().as_bytes())? {
+            Some(bucket) => bucket,
+            None => return Err(Abort::BucketUnknown(id.clone())),
+        };
+        let receipts = Receipts::load(store, &bucket.receipts, "receipts")?;
+        let head = bucket.head;
+        Ok(Open { host: self.host, id: id.clone(), bucket, receipts, queue: None, head })
+    }
+
+    /// Writes a bucket's maps and takes its record back.
+    pub fn close(&mut self, open: Open<'h, H>) -> Result<Bucket, Abort> {
+        let (id, bucket) = open.flush()?;
+        self.buckets.set(id.as_str().as_bytes(), &bucket)?;
+        Ok(bucket)
+    }
+
+    /// Writes everything and answers the actor's new state root.
+    pub fn flush(mut self) -> Result<Cid, Abort> {
+        self.buckets.flush()
+    }
+}
 
 /// See the module.
 pub(crate) struct Open<'h, H: Host> {
     pub host: &'h H,
     pub id: BucketId,
     pub bucket: Bucket,
-    buckets: Buckets<'h, H::Store, H::Hasher>,
     receipts: Receipts<'h, H::Store, H::Hasher>,
     queue: Option<Queue<'h, H::Store, H::Hasher>>,
     /// The queue's head as it was: what is before the head now is deleted at the end, if anything is left at all.
@@ -39,25 +75,46 @@ fn queue_key(number: u64) -> [u8; 8] {
     number.to_be_bytes()
 }
 
-impl<'h, H: Host> Open<'h, H> {
-    pub fn load(host: &'h H, root: &Cid, id: &BucketId) -> Result<Self, Abort> {
-        let store = host.store();
-        let buckets = state::buckets(store, root)?;
-        let bucket: Bucket = match buckets.get(id.as_str().as_bytes())? {
-            Some(bucket) => bucket,
-            None => return Err(Abort::BucketUnknown(id.clone())),
-        };
-        let receipts = Receipts::load(store, &bucket.receipts, "receipts")?;
-        let head = bucket.head;
-        Ok(Self { host, id: id.clone(), bucket, buckets, receipts, queue: None, head })
-    }
+/// Where the queue's map keeps how many of the pending CARs a sender scheduled. Longer than a task's key.
+fn sender_key(sender: ActorID) -> Vec<u8> {
+    [&b"s"[..], &sender.to_be_bytes()].concat()
+}
 
-    pub fn check_controller(&self) -> Result<(), Abort> {
-        let caller = self.host.caller();
-        match self.bucket.controllers.contains(&caller) {
-            true => Ok(()),
-            false => Err(Abort::Forbidden { caller, bucket: self.id.clone() }),
-        }
+/// Whether a key of the queue's map is a task's.
+pub(crate) fn is_task(key: &[u8]) -> bool {
+    key.len() == queue_key(0).len()
+}
+
+/// Writes a block under the hash that the FVM links.
+pub(crate) fn put<S: Blockstore>(store: &S, codec: u64, data: &[u8], what: &str) -> Result<Cid, Abort> {
+    let written = store.put(Code::Blake2b256, &Block::new(codec, data));
+    written.map_err(|error| Abort::State(format!("failed to write {what}: {error}")))
+}
+
+/// Reads a block that state links to.
+pub(crate) fn get<S: Blockstore>(store: &S, cid: &Cid, what: &str) -> Result<Vec<u8>, Abort> {
+    let block = store.get(cid).map_err(|error| Abort::State(format!("failed to read {what}: {error}")))?;
+    block.ok_or_else(|| Abort::State(format!("{what} is missing")))
+}
+
+/// Reads a CAR: one RAW block, or a list of links to its pieces.
+pub fn read_car<S: Blockstore>(store: &S, cid: &Cid) -> Result<Vec<u8>, Abort> {
+    let block = get(store, cid, "a CAR")?;
+    if cid.codec() != DAG_CBOR {
+        return Ok(block);
+    }
+    let pieces: Vec<Cid> = fvm_ipld_encoding::from_slice(&block)
+        .map_err(|error| Abort::State(format!("a CAR that is no list of pieces: {error}")))?;
+    let mut car = Vec::new();
+    for piece in pieces {
+        car.extend(get(store, &piece, "a piece of a CAR")?);
+    }
+    Ok(car)
+}
+
+impl<'h, H: Host> Open<'h, H> {
+    pub fn is_controller(&self, actor: ActorID) -> bool {
+        self.bucket.controllers.contains(&actor)
     }
 
     pub fn entries(&self) -> Result<Committed<'h, H>, Abort> {
@@ -72,6 +129,15 @@ impl<'h, H: Host> Open<'h, H> {
         self.receipts.set(&id.0, &entry)
     }
 
+    /// The CAR that brought a signed invocation.
+    pub fn brought(&self, invocation: &[u8; 32]) -> Result<Option<CarId>, Abort> {
+        Ok(self.receipts.get(invocation)?.and_then(|entry| entry.brought))
+    }
+
+    pub fn set_brought(&mut self, invocation: &[u8; 32], car: CarId) -> Result<(), Abort> {
+        self.receipts.set(invocation, &Entry { brought: Some(car), ..Entry::default() })
+    }
+
     fn queue(&mut self) -> Result<&mut Queue<'h, H::Store, H::Hasher>, Abort> {
         if self.queue.is_none() {
             let store = self.host.store();
@@ -83,11 +149,33 @@ impl<'h, H: Host> Open<'h, H> {
         Ok(self.queue.as_mut().expect("loaded above"))
     }
 
-    /// Whether users may schedule more. Continuations are not asked: a full queue would stop the run that empties it.
+    /// Whether anybody may schedule more. A bucket's own continuations are not asked: a full queue would stop the run that
+    /// empties it.
     pub fn check_room(&self) -> Result<(), Abort> {
         match self.bucket.pending() < QUEUE_MAX {
             true => Ok(()),
             false => Err(Abort::QueueFull(self.id.clone())),
+        }
+    }
+
+    /// Counts one more of the sender's pending CARs, unless they are too many.
+    pub fn count_in(&mut self, sender: ActorID) -> Result<(), Abort> {
+        let key = sender_key(sender);
+        let queue = self.queue()?;
+        let count: u64 = queue.get_as(&key)?.unwrap_or_default();
+        if count >= QUEUE_SENDER_MAX {
+            return Err(Abort::QueueFullSender { bucket: self.id.clone(), sender });
+        }
+        queue.set_as(&key, &(count + 1))
+    }
+
+    fn count_out(&mut self, sender: ActorID) -> Result<(), Abort> {
+        let key = sender_key(sender);
+        let queue = self.queue()?;
+        match queue.get_as::<u64>(&key)? {
+            Some(count) if count > 1 => queue.set_as(&key, &(count - 1)),
+            Some(_) => queue.delete(&key).map(drop),
+            None => Err(Abort::State(format!("f0{sender} has a task in the queue that wasn't counted"))),
         }
     }
 
@@ -101,14 +189,18 @@ impl<'h, H: Host> Open<'h, H> {
         Ok(false)
     }
 
-    /// Writes `car` and puts it at the queue's end; answers its number.
-    pub fn enqueue(&mut self, car: &[u8], item: impl FnOnce(Cid) -> Item) -> Result<u64, Abort> {
-        let written = self.host.store().put(Code::Blake2b256, &Block::new(RAW, car));
-        let cid = written.map_err(|error| Abort::State(format!("failed to write a CAR: {error}")))?;
+    /// Puts a CAR at the queue's end and marks it as pending; answers its number.
+    pub fn enqueue(&mut self, id: &CarId, entry: Entry, item: &Item) -> Result<u64, Abort> {
         let number = self.bucket.tail;
-        self.queue()?.set(&queue_key(number), &item(cid))?;
+        self.queue()?.set(&queue_key(number), item)?;
         self.bucket.tail += 1;
+        self.set_entry(id, Entry { pending: Some(number), ..entry })?;
         Ok(number)
+    }
+
+    /// Writes a CAR as the queue keeps it.
+    pub fn write_car(&self, car: &[u8]) -> Result<Cid, Abort> {
+        put(self.host.store(), RAW, car, "a CAR")
     }
 
     /// A pending CAR's item.
@@ -117,19 +209,21 @@ impl<'h, H: Host> Open<'h, H> {
         item.ok_or_else(|| Abort::State(format!("task {number} of the queue is missing")))
     }
 
-    /// Takes the next pending CAR out of the queue.
-    pub fn dequeue(&mut self) -> Result<(Item, Vec<u8>), Abort> {
-        let number = self.bucket.head;
-        let item = self.item(number)?;
-        self.bucket.head += 1;
-        let car = self.host.store().get(&item.car);
-        let car = car.map_err(|error| Abort::State(format!("failed to read the CAR of task {number}: {error}")))?;
-        let car = car.ok_or_else(|| Abort::State(format!("the CAR of task {number} is missing")))?;
+    /// The next pending CAR.
+    pub fn peek(&mut self) -> Result<(Item, Vec<u8>), Abort> {
+        let item = self.item(self.bucket.head)?;
+        let car = read_car(self.host.store(), &item.car)?;
         Ok((item, car))
     }
 
-    /// Writes everything and answers the actor's new state root.
-    pub fn commit(mut self) -> Result<(Bucket, Cid), Abort> {
+    /// Takes the next pending CAR, which is `item`'s, out of the queue.
+    pub fn dequeue(&mut self, item: &Item) -> Result<(), Abort> {
+        self.bucket.head += 1;
+        if item.chain.is_none() { self.count_out(item.caller) } else { Ok(()) }
+    }
+
+    /// Writes the maps.
+    fn flush(mut self) -> Result<(BucketId, Bucket), Abort> {
         self.bucket.receipts = self.receipts.flush()?;
         if let Some(mut queue) = self.queue.take() {
             self.bucket.queue = match self.bucket.pending() {
@@ -140,9 +234,7 @@ impl<'h, H: Host> Open<'h, H> {
                 }
             };
         }
-        self.buckets.set(self.id.as_str().as_bytes(), &self.bucket)?;
-        let state = self.buckets.flush()?;
-        Ok((self.bucket, state))
+        Ok((self.id, self.bucket))
     }
 
     /// How many tasks are before a pending one.

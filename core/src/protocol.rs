@@ -3,18 +3,20 @@
 //! A protocol decides what commands mean for a bucket. It sees its calls and [`Cx`]: the bucket's entries under its own
 //! number, the epoch, continuations and index rows. There is no clock, no randomness, no log, no balance.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use fvm_shared::ActorID;
 use fvm_shared::clock::ChainEpoch;
 
-use crate::car::{Car, CarError};
-use crate::cid::CarId;
+use crate::car::Car;
+use crate::cid::{CarId, Cid};
 use crate::dag_cbor::{self, Ipld};
 use crate::did::BucketId;
 use crate::error::{Abort, Error, Failure};
-use crate::limits::{CAR_BYTES_MAX, FORK_BYTES_MAX, FORKS_MAX};
+use crate::limits::{FORKS_MAX, TASK_READS_MAX, TASK_WRITES_MAX};
 use crate::task::Task;
+use crate::ucan::Did;
 
 /// One pending task as its protocol sees it.
 #[derive(Debug)]
@@ -25,8 +27,71 @@ pub struct Call<'a> {
     pub task: &'a Task,
     /// The whole CAR: `args` may link into it.
     pub car: &'a Car,
-    /// Who scheduled it, or who scheduled what it continues.
+    /// Who scheduled it, or who scheduled what it continues. Where there is an issuer, it only carried the message.
     pub caller: ActorID,
+    /// Who signed it, or what it continues.
+    pub issuer: Option<&'a Did>,
+    /// Whether the issuer speaks for itself, and not by a right that comes from the bucket.
+    pub alone: bool,
+}
+
+/// A continuation that a protocol asks for. It has the right of the call that asks for it, no more.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fork {
+    /// What to do.
+    pub ask: Ask,
+    /// The instance of the actor whose bucket it is for; `None` for this one.
+    pub at: Option<ActorID>,
+}
+
+/// What a continuation does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ask {
+    /// A task of the protocol's making.
+    Task(Task),
+    /// A block of the call's CAR that is an invocation, signed by somebody.
+    Signed(Cid),
+}
+
+impl From<Task> for Fork {
+    fn from(task: Task) -> Self {
+        Self { ask: Ask::Task(task), at: None }
+    }
+}
+
+/// A continuation that is packed and may go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Packed {
+    /// Its CAR.
+    pub car: Vec<u8>,
+    /// Its id.
+    pub id: CarId,
+    /// What it does.
+    pub task: Task,
+    /// The SHA-256 of what is signed, of a signed invocation.
+    pub signed: Option<[u8; 32]>,
+    /// The other instance that it is for.
+    pub at: Option<ActorID>,
+    /// Whether it has all rights of its bucket.
+    pub full: bool,
+}
+
+/// The most that a call may do, as far as its arguments tell. `Run` starts it when the gas that is left is enough for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Weight {
+    /// Keys that it changes.
+    pub writes: usize,
+    /// Continuations.
+    pub forks: usize,
+    /// Those of them that go to other instances.
+    pub sends: usize,
+}
+
+impl Weight {
+    /// What the machine allows at all.
+    pub const MOST: Self = Self { writes: TASK_WRITES_MAX, forks: FORKS_MAX, sends: FORKS_MAX };
+    /// A call that keeps nothing and asks for nothing.
+    pub const NONE: Self = Self { writes: 0, forks: 0, sends: 0 };
 }
 
 /// What a protocol answers to one call.
@@ -34,10 +99,19 @@ pub struct Call<'a> {
 pub struct Reply {
     /// The receipt's `out`.
     pub out: Result<Ipld, Failure>,
-    /// CARs of the continuations, packed. Empty when `out` is a failure.
-    pub forks: Vec<Vec<u8>>,
+    /// The continuations. Empty when `out` is a failure.
+    pub forks: Vec<Packed>,
     /// Index rows. Empty when `out` is a failure.
     pub ops: Vec<Op>,
+    /// How many keys it changed.
+    pub writes: usize,
+}
+
+impl Reply {
+    /// A no that changes nothing.
+    pub fn failure(failure: Failure) -> Self {
+        Self { out: Err(failure), forks: vec![], ops: vec![], writes: 0 }
+    }
 }
 
 /// A row of the index that follows a bucket (level-bucket-vm's `ops`): rows are made again by every replay and stored
@@ -59,6 +133,11 @@ pub trait Protocol: Sync {
 
     /// Its commands, as in a task's `cmd`.
     fn commands(&self) -> &'static [&'static str];
+
+    /// The most that a call may do. Without an answer of its own a protocol is taken to need all that the machine allows.
+    fn weight(&self, _: &Task) -> Weight {
+        Weight::MOST
+    }
 
     /// Executes one call. A [`Failure`] undoes the call's writes, continuations and rows.
     fn execute(&self, cx: &mut Cx<'_>, call: &Call<'_>) -> Result<Ipld, Error>;
@@ -101,13 +180,13 @@ pub(crate) struct Overlay<'a> {
 /// What a call changed, in order, to take it back.
 type Journal = Vec<(Vec<u8>, Option<Option<Vec<u8>>>)>;
 
-/// What [`Cx`] needs of the host's hasher, without being generic over it.
-#[derive(Clone, Copy)]
-pub(crate) struct Tools {
+/// What [`Cx`] needs of the machine, without being generic over its host.
+pub(crate) trait Machine {
     /// SHA-256.
-    pub hash: fn(&[u8]) -> [u8; 32],
-    /// Packs a task with the blocks of the CAR that it links to.
-    pub pack: fn(&Task, &Car) -> Result<Vec<u8>, CarError>,
+    fn sha2_256(&self, data: &[u8]) -> [u8; 32];
+
+    /// Packs the continuations that `call` asks for, if all of them may go.
+    fn pack(&self, forks: Vec<Fork>, call: &Call<'_>) -> Result<Vec<Packed>, Error>;
 }
 
 /// All that a protocol can see and do.
@@ -115,18 +194,25 @@ pub struct Cx<'a> {
     pub(crate) overlay: Overlay<'a>,
     pub(crate) bucket: &'a BucketId,
     pub(crate) epoch: ChainEpoch,
-    pub(crate) tools: Tools,
+    pub(crate) machine: &'a dyn Machine,
     pub(crate) number: u8,
     pub(crate) name: &'static str,
     pub(crate) journal: Journal,
-    pub(crate) tasks: Vec<Task>,
+    pub(crate) forks: Vec<Fork>,
     pub(crate) ops: Vec<Op>,
+    pub(crate) reads: Cell<usize>,
 }
 
 impl<'a> Cx<'a> {
-    pub(crate) fn new(source: &'a dyn Source, bucket: &'a BucketId, epoch: ChainEpoch, tools: Tools) -> Self {
+    pub(crate) fn new(
+        source: &'a dyn Source,
+        bucket: &'a BucketId,
+        epoch: ChainEpoch,
+        machine: &'a dyn Machine,
+    ) -> Self {
         let overlay = Overlay { source, changes: BTreeMap::new() };
-        Self { overlay, bucket, epoch, tools, number: 0, name: "", journal: vec![], tasks: vec![], ops: vec![] }
+        let (journal, forks, ops, reads) = (vec![], vec![], vec![], Cell::new(0));
+        Self { overlay, bucket, epoch, machine, number: 0, name: "", journal, forks, ops, reads }
     }
 
     /// The bucket that the calls are for.
@@ -141,15 +227,19 @@ impl<'a> Cx<'a> {
 
     /// SHA-256, computed by the host.
     pub fn sha2_256(&self, data: &[u8]) -> [u8; 32] {
-        (self.tools.hash)(data)
+        self.machine.sha2_256(data)
     }
 
     /// The protocol's value under `key`.
-    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Abort> {
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.reads.set(self.reads.get() + 1);
+        if self.reads.get() > TASK_READS_MAX {
+            return Err(too_much(TASK_READS_MAX, "reads").into());
+        }
         let key = self.key(key);
         match self.overlay.changes.get(&key) {
             Some(changed) => Ok(changed.clone()),
-            None => self.overlay.source.read(&key),
+            None => Ok(self.overlay.source.read(&key)?),
         }
     }
 
@@ -163,23 +253,27 @@ impl<'a> Cx<'a> {
         self.change(key, None);
     }
 
-    /// Asks for `task` to be scheduled on this bucket after the call, with the blocks of the call's CAR that it links to.
-    pub fn fork(&mut self, task: Task) -> Result<(), Failure> {
-        if task.sub != *self.bucket {
-            let message = format!("expected a continuation for {}, got one for {}", self.bucket, task.sub);
-            return Err(Failure::new("ForkForeign", message));
-        }
-        if self.tasks.len() == FORKS_MAX {
+    /// Asks for a continuation after the call, with the blocks of the call's CAR that it links to. One for another bucket
+    /// goes to that bucket's queue.
+    pub fn fork(&mut self, fork: impl Into<Fork>) -> Result<(), Failure> {
+        let Fork { ask, at } = fork.into();
+        if self.forks.len() == FORKS_MAX {
             return Err(Failure::new(
                 "ForksMany",
                 format!("expected at most {FORKS_MAX} continuations of one task, got more"),
             ));
         }
-        // What is queued must run: a task that could not be read back would stop its queue for ever.
-        let invalid = |why: String| Failure::new("ForkInvalid", why);
-        let value = task.to_ipld();
-        dag_cbor::check(&value).map_err(invalid)?;
-        self.tasks.push(Task::from_ipld(value).map_err(|error| invalid(error.to_string()))?);
+        let ask = match ask {
+            // What is queued must run: a task that could not be read back would stop its queue for ever.
+            Ask::Task(task) => {
+                let invalid = |why: String| Failure::new("ForkInvalid", why);
+                let value = task.to_ipld();
+                dag_cbor::check(&value).map_err(invalid)?;
+                Ask::Task(Task::from_ipld(value).map_err(|error| invalid(error.to_string()))?)
+            }
+            signed => signed,
+        };
+        self.forks.push(Fork { ask, at });
         Ok(())
     }
 
@@ -200,39 +294,27 @@ impl<'a> Cx<'a> {
         f: impl FnOnce(&mut Self) -> Result<Ipld, Error>,
     ) -> Result<Reply, Abort> {
         self.journal.clear();
-        self.tasks.clear();
+        self.forks.clear();
         self.ops.clear();
+        self.reads.set(0);
         let done = f(self).and_then(|out| {
             encodable(&out)?;
-            Ok((out, self.packed(call)?))
+            if self.journal.len() > TASK_WRITES_MAX {
+                return Err(too_much(TASK_WRITES_MAX, "writes").into());
+            }
+            Ok((out, self.machine.pack(std::mem::take(&mut self.forks), call)?))
         });
         match done {
-            Ok((out, forks)) => Ok(Reply { out: Ok(out), forks, ops: std::mem::take(&mut self.ops) }),
+            Ok((out, forks)) => {
+                let (ops, writes) = (std::mem::take(&mut self.ops), self.journal.len());
+                Ok(Reply { out: Ok(out), forks, ops, writes })
+            }
             Err(Error::Abort(abort)) => Err(abort),
             Err(Error::Failure(failure)) => {
                 self.take_back();
-                Ok(Reply { out: Err(failure), forks: vec![], ops: vec![] })
+                Ok(Reply::failure(failure))
             }
         }
-    }
-
-    fn packed(&mut self, call: &Call<'_>) -> Result<Vec<Vec<u8>>, Error> {
-        let mut bytes = 0;
-        let pack = |task| {
-            let packed = (self.tools.pack)(&task, call.car);
-            let car = packed.map_err(|error| Failure::new("ForkInvalid", error.to_string()))?;
-            if car.len() > CAR_BYTES_MAX {
-                let message = format!("expected a continuation of at most {CAR_BYTES_MAX} bytes, got {}", car.len());
-                return Err(Failure::new("ForkTooLarge", message).into());
-            }
-            bytes += car.len();
-            if bytes > FORK_BYTES_MAX {
-                let message = format!("expected continuations of at most {FORK_BYTES_MAX} bytes together, got more");
-                return Err(Failure::new("ForkTooLarge", message).into());
-            }
-            Ok(car)
-        };
-        std::mem::take(&mut self.tasks).into_iter().map(pack).collect()
     }
 
     fn take_back(&mut self) {
@@ -253,6 +335,10 @@ impl<'a> Cx<'a> {
     fn key(&self, key: &[u8]) -> Vec<u8> {
         [&[self.number], key].concat()
     }
+}
+
+fn too_much(most: usize, what: &str) -> Failure {
+    Failure::new("WorkExceeded", format!("expected at most {most} {what} of one task, got more"))
 }
 
 /// A receipt wraps `out` twice, `{out: {ok}}`, and must be readable itself.

@@ -1,5 +1,5 @@
 //! The actor's state: HAMT\[BucketId\]Bucket. The actor's head is the map's root itself, because a block in between would cost
-//! every message about 0.9 million gas.
+//! every message about 0.9 million gas. One key is no DID: [`STAGES`].
 
 use cid::Cid;
 use fvm_ipld_blockstore::Blockstore;
@@ -9,6 +9,14 @@ use crate::cid::Hasher;
 use crate::did::BucketId;
 use crate::error::Abort;
 use crate::map::Map;
+
+/// The key under which the root of what is staged is kept; see [`crate::stage`].
+pub const STAGES: &[u8] = b"stages";
+
+/// Whether a key of the state is a bucket's.
+pub fn is_bucket(key: &[u8]) -> bool {
+    key != STAGES
+}
 
 /// HAMT\[BucketId\]Bucket.
 pub type Buckets<'s, S, H> = Map<'s, S, H, Bucket>;

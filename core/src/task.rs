@@ -1,13 +1,13 @@
 //! What to do, on which bucket: `{sub, cmd, args, nonce}`, the part of an invocation that identifies work
 //! (ucan-wg/invocation, "Task").
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::car::{Car, CarError, Transaction};
-use crate::cid::{DAG_CBOR, Hasher};
+use crate::cid::Hasher;
 use crate::dag_cbor::{self, Ipld};
 use crate::did::{BucketId, NotDid};
-use crate::limits::{CAR_BLOCKS_MAX, CMD_BYTES_MAX, NONCE_BYTES_MAX};
+use crate::limits::{CMD_BYTES_MAX, NONCE_BYTES_MAX};
 
 /// A task: the root block of every CAR that the machine runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,7 +70,8 @@ pub fn kind(value: &Ipld) -> &'static str {
     }
 }
 
-fn is_command(cmd: &str) -> bool {
+/// Whether this is a command: lower-case segments, each after a slash.
+pub fn is_command(cmd: &str) -> bool {
     let segment = |s: &str| {
         !s.is_empty() && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b))
     };
@@ -129,32 +130,10 @@ impl Task {
         transaction.commit().expect("the task was written")
     }
 
-    /// A CAR of this task with the blocks of `source` that it links to, directly or through others. First the linked
-    /// blocks in the order of `source`, then the task.
-    ///
-    /// Who wrote `source` chose how many links there are and how often they repeat: each block is looked at once.
+    /// A CAR of this task with the blocks of `source` that it links to, directly or through others; see [`Car::pack`].
     pub fn to_car_from<H: Hasher>(&self, source: &Car) -> Result<Vec<u8>, CarError> {
-        let blocks: BTreeMap<_, _> = source.blocks().collect();
         let mut wanted = Vec::new();
-        let mut found = BTreeSet::new();
         self.args.values().for_each(|value| dag_cbor::links(value, &mut wanted));
-        while let Some(cid) = wanted.pop() {
-            let Some(data) = blocks.get(&cid) else { continue };
-            if found.insert(cid) && cid.codec() == DAG_CBOR {
-                let value = dag_cbor::decode(data).map_err(|error| CarError::DagCbor(cid.to_string(), error))?;
-                dag_cbor::links(&value, &mut wanted);
-            }
-        }
-        if found.len() >= CAR_BLOCKS_MAX {
-            return Err(CarError::Blocks);
-        }
-        let mut transaction = Transaction::<H>::default();
-        for (cid, data) in source.blocks() {
-            // A block that stands twice is written once.
-            if found.remove(&cid) {
-                transaction.write_block(cid.codec(), data);
-            }
-        }
-        Ok(self.to_car_with(transaction))
+        Ok(self.to_car_with(source.pack::<H>(wanted)?))
     }
 }

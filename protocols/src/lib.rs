@@ -10,10 +10,12 @@ pub mod args;
 pub mod echo;
 pub mod kv;
 
+use bucket_core::authority::{Openings, Revocations};
 use bucket_core::protocol::Protocols;
 
 /// All protocols by their numbers. Numbers are in the state of every bucket and never reused.
-pub const TABLE: Protocols = Protocols(&[(0, &echo::Echo), (1, &kv::Kv)]);
+pub const TABLE: Protocols =
+    Protocols(&[(0, &echo::Echo), (1, &kv::Kv), (Revocations::NUMBER, &Revocations), (Openings::NUMBER, &Openings)]);
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,7 @@ use bucket_protocols::TABLE;
 use bucket_tests::cars::{Tx, car, did, id, map, task, text};
 use bucket_tests::memory::MemoryWorld;
 use bucket_tests::node::NodeWorld;
-use bucket_tests::{Refused, User, World};
+use bucket_tests::{Refused, USERS, User, World};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
@@ -136,12 +136,15 @@ impl Step {
         let bucket = |number: &usize| did(&format!("{name}x{number}"));
         let params = |number: &usize, task: &Job, force: &bool| {
             let bucket = bucket(number);
-            CarParams { car: task.car(&bucket), bucket, force: *force }
+            CarParams { car: task.car(&bucket), bucket, force: *force, hook: None }
         };
         match self {
             Step::Create { bucket: number, mutex } => {
                 let mode = if *mutex { Mode::Mutex } else { Mode::Atomic };
-                (User::Alice, Message::Create(CreateParams { bucket: bucket(number), controllers: vec![], mode }))
+                (
+                    User::Alice,
+                    Message::Create(CreateParams { bucket: bucket(number), controllers: vec![], mode, proof: None }),
+                )
             }
             Step::Schedule { user, bucket, task, force } => (*user, Message::Schedule(params(bucket, task, force))),
             Step::Invoke { user, bucket, task, force } => (*user, Message::Invoke(params(bucket, task, force))),
@@ -207,7 +210,7 @@ fn in_memory() {
 fn in_memory_and_on_the_fvm() {
     let node = RefCell::new(NodeWorld::default());
     let memory = RefCell::new(MemoryWorld::default());
-    memory.borrow_mut().ids = [User::Alice, User::Bob].map(|user| node.borrow().actor_id(user));
+    memory.borrow_mut().ids = USERS.map(|user| node.borrow().actor_id(user));
     let counts = RefCell::new((0, 0, 0));
     let outcome = runner(40).run(&steps(), |steps| {
         let (mut node, mut memory) = (node.borrow_mut(), memory.borrow_mut());

@@ -21,7 +21,7 @@ fn gas(world: &mut NodeWorld, message: Message) -> u64 {
 /// About 1 KiB.
 fn params(bucket: &BucketId, nonce: u64) -> CarParams {
     let car = car(bucket, "/echo", map([("pad", Ipld::Bytes(vec![7; 800]))]), nonce);
-    CarParams { bucket: bucket.clone(), car, force: false }
+    CarParams { bucket: bucket.clone(), car, force: false, hook: None }
 }
 
 #[test]

@@ -21,7 +21,12 @@ pub enum User {
     Alice,
     /// Nobody to these buckets.
     Bob,
+    /// Nobody either, with an Ethereum key.
+    Eve,
 }
+
+/// All of them.
+pub const USERS: [User; 3] = [User::Alice, User::Bob, User::Eve];
 
 /// A message that was refused, with everything unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,10 +57,11 @@ impl Refused {
 }
 
 /// Takes one variant out of what a message returned.
+#[macro_export]
 macro_rules! returned {
     ($variant:ident, $result:expr) => {
         match $result {
-            Ok(Returned::$variant(value)) => Ok(value),
+            Ok(bucket_core::abi::Returned::$variant(value)) => Ok(value),
             Ok(other) => panic!("returned {other:?}"),
             Err(refused) => Err(refused),
         }
@@ -77,7 +83,7 @@ pub trait World {
         mode: Mode,
         controllers: Vec<Address>,
     ) -> Result<CreateReturn, Refused> {
-        let params = CreateParams { bucket: bucket.clone(), controllers, mode };
+        let params = CreateParams { bucket: bucket.clone(), controllers, mode, proof: None };
         returned!(Create, self.apply(User::Alice, Message::Create(params)))
     }
     /// `Create`, as Alice, who is the only controller.
@@ -86,7 +92,7 @@ pub trait World {
     }
     /// `Schedule`.
     fn schedule(&mut self, user: User, bucket: &BucketId, car: &[u8], force: bool) -> Result<ScheduleReturn, Refused> {
-        let params = CarParams { bucket: bucket.clone(), car: car.to_vec(), force };
+        let params = CarParams { force, ..CarParams::new(bucket.clone(), car.to_vec()) };
         returned!(Schedule, self.apply(user, Message::Schedule(params)))
     }
     /// `Run`.
@@ -95,7 +101,7 @@ pub trait World {
     }
     /// `Invoke`.
     fn invoke(&mut self, user: User, bucket: &BucketId, car: &[u8], force: bool) -> Result<InvokeReturn, Refused> {
-        let params = CarParams { bucket: bucket.clone(), car: car.to_vec(), force };
+        let params = CarParams { force, ..CarParams::new(bucket.clone(), car.to_vec()) };
         returned!(Invoke, self.apply(user, Message::Invoke(params)))
     }
     /// `Receipt`.
@@ -108,6 +114,14 @@ pub trait World {
     fn rows(&mut self, bucket: &BucketId) -> Vec<(Ipld, Ipld)>;
     /// Ids of what is pending, in the order of the queue.
     fn queue(&mut self, bucket: &BucketId) -> Vec<CarId>;
+    /// The time at which the next message executes, in seconds since 1970.
+    fn now(&mut self) -> u64;
+    /// Lets so many epochs pass.
+    fn pass(&mut self, epochs: u64);
+    /// The actor's id.
+    fn instance(&mut self) -> u64;
+    /// From now on everything goes to the other instance of the actor, and with the next call back to the first.
+    fn swap(&mut self);
     /// The actor's state root, and what violates the invariants under it.
     fn check(&mut self) -> (String, Vec<String>);
 }

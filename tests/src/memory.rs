@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use bucket_core::abi::*;
 use bucket_core::batch::Execution;
 use bucket_core::bucket::{Bucket, Queue};
-use bucket_core::cid::{CarId, NativeHasher, RAW};
+use bucket_core::cid::{CarId, NativeHasher};
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
 use bucket_core::error::Abort;
 use bucket_core::invariants;
 use bucket_core::memory::Memory;
+use bucket_core::open::read_car;
 use bucket_core::receipt::Receipt;
 use bucket_protocols::TABLE;
 use bucket_protocols::kv::charwise;
@@ -18,14 +19,14 @@ use fvm_ipld_blockstore::Blockstore;
 use fvm_shared::address::Address;
 
 use crate::cars::id;
-use crate::{Refused, User, World};
+use crate::{Refused, USERS, User, World};
 
 /// The machine in process, with an index made of what it answers.
 pub struct MemoryWorld {
     /// The actor.
     pub memory: Memory,
-    /// Actor ids of Alice and Bob.
-    pub ids: [u64; 2],
+    /// Actor ids of the users.
+    pub ids: [u64; USERS.len()],
     index: Index,
 }
 
@@ -72,15 +73,19 @@ pub fn queue<S: Blockstore>(store: &S, bucket: &Bucket) -> Vec<CarId> {
     let queue = Queue::<S, NativeHasher>::load(store, root, "queue").expect("a queue");
     let car = |number: u64| {
         let item = queue.get(&number.to_be_bytes()).expect("readable").expect("no gaps");
-        assert_eq!(item.car.codec(), RAW);
-        id(&store.get(&item.car).expect("readable").expect("the CAR is kept"))
+        id(&read_car(store, &item.car).expect("the CAR is kept"))
     };
     (bucket.head..bucket.tail).map(car).collect()
 }
 
 impl Default for MemoryWorld {
     fn default() -> Self {
-        Self { memory: Memory::new(TABLE), ids: [100, 101], index: Index::default() }
+        let mut other = Memory::new(TABLE);
+        other.this += 1;
+        let mut memory = Memory::new(TABLE);
+        memory.timestamp = 1_700_000_000;
+        memory.instances.get_mut().insert(other.this, other);
+        Self { memory, ids: [100, 101, 102], index: Index::default() }
     }
 }
 
@@ -109,7 +114,7 @@ impl World for MemoryWorld {
     fn apply(&mut self, user: User, message: Message) -> Result<Returned, Refused> {
         let before = self.memory.root;
         let applied = self.memory.apply(self.actor_id(user), message);
-        self.memory.epoch += 1;
+        self.pass(1);
         match applied {
             Ok(applied) => {
                 self.index.extend(applied.ran);
@@ -141,6 +146,27 @@ impl World for MemoryWorld {
     fn queue(&mut self, bucket: &BucketId) -> Vec<CarId> {
         let record = self.memory.bucket(bucket).expect("the bucket exists");
         queue(self.memory.store(), &record)
+    }
+
+    fn now(&mut self) -> u64 {
+        self.memory.timestamp
+    }
+
+    fn pass(&mut self, epochs: u64) {
+        self.memory.epoch += epochs as i64;
+        self.memory.timestamp += 30 * epochs;
+    }
+
+    fn instance(&mut self) -> u64 {
+        self.memory.this
+    }
+
+    fn swap(&mut self) {
+        let mut others = self.memory.instances.take();
+        let (_, mut other) = others.pop_first().expect("another instance");
+        (other.epoch, other.timestamp) = (self.memory.epoch, self.memory.timestamp);
+        std::mem::swap(&mut self.memory, &mut other);
+        self.memory.instances.get_mut().insert(other.this, other);
     }
 
     fn check(&mut self) -> (String, Vec<String>) {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bucket_actor_wasm::WASM;
+use bucket_client::key::KeyType;
 use bucket_client::{ActorClient, Chain, ClientError, Gateway, Key, dag_json, deploy};
 use bucket_core::abi::*;
 use bucket_core::bucket::Bucket;
@@ -12,6 +13,7 @@ use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
 use bucket_core::invariants;
 use bucket_core::receipt::Receipt;
+use bucket_devnet::account::Account;
 use bucket_devnet::handle::Handle;
 use bucket_devnet::{Config, Devnet};
 use bucket_indexer::Indexer;
@@ -21,7 +23,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use crate::memory::queue;
-use crate::{Refused, User, World};
+use crate::{Refused, USERS, User, World};
 
 /// How long the indexer may take to catch up; only a broken one takes so long.
 const CATCH_UP: Duration = Duration::from_secs(60);
@@ -32,32 +34,58 @@ pub struct NetworkWorld {
     pub devnet: Handle,
     /// Where the indexer answers.
     pub gateway: Gateway,
-    /// Alice's and Bob's clients.
-    pub clients: [ActorClient; 2],
+    /// The users' clients.
+    pub clients: [ActorClient; USERS.len()],
     /// The indexer's settings.
     pub config: bucket_indexer::Config,
     indexer: Option<bucket_indexer::Handle>,
     runtime: Runtime,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
+    /// The other instance of the actor, with an indexer of its own.
+    other: Option<Side>,
+}
+
+/// What belongs to one instance of the actor.
+struct Side {
+    gateway: Gateway,
+    clients: [ActorClient; USERS.len()],
+    config: bucket_indexer::Config,
+    indexer: Option<bucket_indexer::Handle>,
+    data: tempfile::TempDir,
+}
+
+impl Side {
+    fn new(runtime: &Runtime, devnet: &Handle) -> Self {
+        let key = |user| account(devnet, user).and_then(|account| Ok(signer(user, &account)?)).expect("a key");
+        let rpc = bucket_rpc::Client::new(devnet.url(), None).expect("a URL");
+        let deployer = Chain::new(rpc.clone()).with_signer(std::sync::Arc::new(key(User::Alice)));
+        let actor = runtime.block_on(deploy::deploy(&deployer, WASM)).expect("deployed").robust;
+        let data = tempfile::tempdir().expect("a folder");
+        let mut config = bucket_indexer::Config::new(devnet.url(), actor, data.path());
+        config.listen.set_port(0);
+        config.poll_interval = Duration::from_millis(20);
+        let indexer = start(runtime, &config);
+        let gateway = Gateway::new(&indexer.url()).expect("a URL");
+        let client = |user| ActorClient::new(rpc.clone(), actor).with_signer(key(user)).with_gateway(gateway.clone());
+        Self { clients: USERS.map(client), gateway, config, indexer: Some(indexer), data }
+    }
+}
+
+fn account(devnet: &Handle, user: User) -> anyhow::Result<Account> {
+    if user == User::Eve { devnet.eth_account(0) } else { devnet.account(user as usize) }
+}
+
+fn signer(user: User, account: &Account) -> Result<Key, bucket_client::key::KeyError> {
+    let key = Key::from_secret(&account.private_key())?;
+    Ok(if user == User::Eve { key.with_type(KeyType::Delegated) } else { key })
 }
 
 impl Default for NetworkWorld {
     fn default() -> Self {
         let runtime = Runtime::new().expect("a runtime");
         let devnet = Devnet::spawn(Config::default()).expect("a devnet");
-        let key = |index| Key::from_secret(&devnet.account(index).expect("an account").private_key()).expect("a key");
-        let rpc = bucket_rpc::Client::new(devnet.url(), None).expect("a URL");
-        let deployer = Chain::new(rpc.clone()).with_signer(std::sync::Arc::new(key(0)));
-        let actor = runtime.block_on(deploy::deploy(&deployer, WASM)).expect("deployed").robust;
-        let data = tempfile::tempdir().expect("a folder");
-        let mut config = bucket_indexer::Config::new(devnet.url(), actor, data.path());
-        config.listen.set_port(0);
-        config.poll_interval = Duration::from_millis(20);
-        let indexer = start(&runtime, &config);
-        let gateway = Gateway::new(&indexer.url()).expect("a URL");
-        let client = |index| ActorClient::new(rpc.clone(), actor).with_signer(key(index)).with_gateway(gateway.clone());
-        let clients = [client(0), client(1)];
-        Self { devnet, gateway, clients, config, indexer: Some(indexer), runtime, _data: data }
+        let Side { gateway, clients, config, indexer, data } = Side::new(&runtime, &devnet);
+        Self { devnet, gateway, clients, config, indexer, runtime, data, other: None }
     }
 }
 
@@ -162,26 +190,12 @@ impl World for NetworkWorld {
     }
 
     fn address(&self, user: User) -> Address {
-        self.devnet.account(user as usize).expect("an account").address()
+        account(&self.devnet, user).expect("an account").address()
     }
 
     fn apply(&mut self, user: User, message: Message) -> Result<Returned, Refused> {
         let client = self.client(user);
-        let sent = async {
-            Ok(match message {
-                Message::Create(CreateParams { bucket, controllers, mode }) => {
-                    Returned::Create(client.create(&bucket, mode, controllers).await?.value)
-                }
-                Message::Schedule(CarParams { bucket, car, force }) => {
-                    Returned::Schedule(client.schedule(&bucket, car, force).await?.value)
-                }
-                Message::Run(RunParams { bucket, max }) => Returned::Run(client.run(&bucket, max).await?.value),
-                Message::Invoke(CarParams { bucket, car, force }) => {
-                    Returned::Invoke(client.invoke(&bucket, car, force).await?.value)
-                }
-            })
-        };
-        self.ask(sent)
+        self.ask(async { Ok(client.apply(&message).await?.value) })
     }
 
     fn receipt(&mut self, bucket: &BucketId, car: CarId) -> Result<ReceiptReturn, Refused> {
@@ -220,6 +234,30 @@ impl World for NetworkWorld {
             indexed.map(|item| item["car"].as_str().expect("text").parse().expect("an id")).collect();
         assert_eq!(indexed, on_chain);
         on_chain
+    }
+
+    fn now(&mut self) -> u64 {
+        self.devnet.inspect(|chain| Ok(chain.env_after_head().timestamp)).expect("the chain answers")
+    }
+
+    fn pass(&mut self, epochs: u64) {
+        self.devnet.mine(epochs).expect("the chain goes on");
+    }
+
+    fn instance(&mut self) -> u64 {
+        let actor = self.clients[0].address();
+        self.devnet.inspect(move |chain| Ok(chain.state()?.actor(&actor)?.0)).expect("the actor")
+    }
+
+    fn swap(&mut self) {
+        let other = self.other.take();
+        let mut other = other.unwrap_or_else(|| Side::new(&self.runtime, &self.devnet));
+        std::mem::swap(&mut self.gateway, &mut other.gateway);
+        std::mem::swap(&mut self.clients, &mut other.clients);
+        std::mem::swap(&mut self.config, &mut other.config);
+        std::mem::swap(&mut self.indexer, &mut other.indexer);
+        std::mem::swap(&mut self.data, &mut other.data);
+        self.other = Some(other);
     }
 
     fn check(&mut self) -> (String, Vec<String>) {

@@ -9,9 +9,10 @@ use bucket_core::bucket::Bucket;
 use bucket_core::cid::{CarId, Cid, NativeHasher};
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
-use bucket_core::memory::{MemoryHost, Reachable};
+use bucket_core::host::Told;
+use bucket_core::memory::{MemoryHost, Outside, Reachable};
 use bucket_core::receipt::Receipt;
-use bucket_core::{execute, invariants};
+use bucket_core::{evm, execute, invariants};
 use bucket_devnet::account::Account;
 use bucket_devnet::drive::{Deployed, Executed};
 use bucket_devnet::store::Store;
@@ -23,7 +24,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::memory::{Index, queue};
-use crate::{Refused, User, World};
+use crate::{Refused, USERS, User, World};
 
 /// The largest message that the mempool takes.
 const MESSAGE_BYTES_MAX: usize = bucket_core::limits::MESSAGE_BYTES_MAX;
@@ -34,17 +35,18 @@ pub struct NodeWorld {
     pub chain: Chain,
     /// The actor.
     pub actor: Address,
-    alice: Account,
-    bob: Account,
+    users: [Account; USERS.len()],
+    /// The other instance.
+    other: Option<Address>,
     index: Index,
 }
 
 impl Default for NodeWorld {
     fn default() -> Self {
         let mut chain = Chain::open(&Config::default()).expect("a devnet");
-        let (alice, bob) = (chain.account(0).expect("an account"), chain.account(1).expect("an account"));
-        let actor = chain.deploy(&alice, WASM, &[]).expect("the actor loads").robust;
-        Self { chain, actor, alice, bob, index: Index::default() }
+        let users = [chain.account(0), chain.account(1), chain.eth_account(0)].map(|user| user.expect("an account"));
+        let actor = chain.deploy(&users[0], WASM, &[]).expect("the actor loads").robust;
+        Self { chain, actor, users, other: None, index: Index::default() }
     }
 }
 
@@ -58,7 +60,13 @@ impl NodeWorld {
     /// Sends a message as it is and answers all that the chain says of it.
     pub fn send(&mut self, user: User, method: u64, params: RawBytes) -> Result<Executed, Refused> {
         let sender = self.account(user).clone();
-        let message = ChainMessage::new(sender.address(), self.actor, method, params.to_vec());
+        let (method, params) = match user {
+            User::Eve => (method::INVOKE_EVM, RawBytes::new(evm::wrap_call(method, params.bytes()))),
+            _ => (method, params),
+        };
+        // An Ethereum transaction names an actor by its id.
+        let to = if user == User::Eve { Address::new_id(self.instance()) } else { self.actor };
+        let message = ChainMessage::new(sender.address(), to, method, params.to_vec());
         if params.len() > MESSAGE_BYTES_MAX {
             return Err(Refused::Unsent(format!("a message of more than {MESSAGE_BYTES_MAX} bytes")));
         }
@@ -67,28 +75,28 @@ impl NodeWorld {
 
     /// Installs and creates another actor.
     pub fn deploy(&mut self, wasm: &[u8]) -> anyhow::Result<Deployed> {
-        self.chain.deploy(&self.alice, wasm, &[])
+        self.chain.deploy(&self.users[0], wasm, &[])
     }
 
     /// Executes a message of Alice's as it is.
     pub fn execute(&mut self, message: ChainMessage) -> anyhow::Result<Executed> {
-        self.chain.send(&self.alice, message)
+        self.chain.send(&self.users[0], message)
     }
 
     /// Gives a bucket `count` receipts by as many invocations, many to a tipset.
     pub fn fill(&mut self, bucket: &BucketId, count: u64) -> anyhow::Result<()> {
         const TIPSET: u64 = 1000;
-        let mut sequence = self.chain.state()?.actor(&self.alice.address())?.1.sequence;
+        let mut sequence = self.chain.state()?.actor(&self.users[0].address())?.1.sequence;
         let fee_cap = self.chain.env_after_head().base_fee * 1_000_000;
         for start in (0..count).step_by(TIPSET as usize) {
             let mut messages = Vec::new();
             for nonce in start..count.min(start + TIPSET) {
                 let car = crate::cars::car(bucket, "/echo", crate::cars::map([]), nonce);
                 let (method, params) =
-                    Message::Invoke(CarParams { bucket: bucket.clone(), car, force: false }).encode();
-                let mut message = ChainMessage::new(self.alice.address(), self.actor, method, params.to_vec());
+                    Message::Invoke(CarParams { bucket: bucket.clone(), car, force: false, hook: None }).encode();
+                let mut message = ChainMessage::new(self.users[0].address(), self.actor, method, params.to_vec());
                 (message.nonce, message.gas_limit, message.gas_fee_cap) = (sequence, 100_000_000, fee_cap.clone());
-                messages.push(self.alice.sign(message)?);
+                messages.push(self.users[0].sign(message)?);
                 sequence += 1;
             }
             let produced = self.chain.produce(messages, false)?;
@@ -102,7 +110,7 @@ impl NodeWorld {
     /// Calls a method that changes nothing.
     pub fn query<T: DeserializeOwned>(&self, method: u64, params: &impl Serialize) -> Result<T, Refused> {
         let params = encode(params).to_vec();
-        let message = ChainMessage::new(self.alice.address(), self.actor, method, params);
+        let message = ChainMessage::new(self.users[0].address(), self.actor, method, params);
         let result = self.chain.call(message).expect("the chain answers");
         let code = result.msg_receipt.exit_code.value();
         if code != 0 {
@@ -119,10 +127,7 @@ impl NodeWorld {
     }
 
     fn account(&self, user: User) -> &Account {
-        match user {
-            User::Alice => &self.alice,
-            User::Bob => &self.bob,
-        }
+        &self.users[user as usize]
     }
 
     fn store(&self) -> &Store {
@@ -145,16 +150,29 @@ impl World for NodeWorld {
         let before = self.root();
         let executed = self.send(user, method, params)?;
         let after = self.root();
-        let store = Reachable::new(self.chain.store(), before);
-        let addresses = [User::Alice, User::Bob].map(|user| (self.address(user), self.actor_id(user))).into();
-        let host = MemoryHost { store, caller: self.actor_id(user), epoch: executed.block.height(), addresses };
-        let native = execute::apply(&host, &TABLE, &before, message);
         let code = executed.receipt.exit_code.value();
+        let mut returned = executed.receipt.return_data.clone();
+        if user == User::Eve && code == 0 {
+            returned = RawBytes::new(evm::unwrap_return(returned.bytes()).expect("wrapped as it came"));
+        }
+        let told = if code == 0 {
+            Told::by(&message.returned(returned.bytes()).expect("its return"))
+        } else {
+            Told::default()
+        };
+        let this = self.instance();
+        let store = Reachable::new(self.chain.store(), before);
+        let addresses = USERS.map(|user| (self.address(user), self.actor_id(user))).into();
+        let (caller, epoch, timestamp) =
+            (self.actor_id(user), executed.block.height(), executed.block.header.timestamp);
+        let outside = Outside::Told(told);
+        let host = MemoryHost { store, this, caller, origin: caller, epoch, timestamp, addresses, outside };
+        let native = execute::apply(&host, &TABLE, &before, message);
         match native {
             Ok(applied) => {
                 assert_eq!(code, 0, "the FVM failed where the native machine did not: {}", executed.failure);
                 assert_eq!(applied.state, after, "state roots differ");
-                assert_eq!(applied.returned.encode(), executed.receipt.return_data, "return values differ");
+                assert_eq!(applied.returned.encode(), returned, "return values differ");
                 assert_eq!(applied.ran.len(), executed.events.len(), "one event per execution");
                 self.index.extend(applied.ran);
                 Ok(applied.returned)
@@ -187,6 +205,27 @@ impl World for NodeWorld {
     fn queue(&mut self, bucket: &BucketId) -> Vec<CarId> {
         let record = self.bucket(bucket).expect("the bucket exists");
         queue(self.store(), &record)
+    }
+
+    fn now(&mut self) -> u64 {
+        self.chain.env_after_head().timestamp
+    }
+
+    fn pass(&mut self, epochs: u64) {
+        for _ in 0..epochs {
+            self.chain.produce(vec![], false).expect("the chain goes on");
+        }
+        self.chain.commit().expect("the chain goes on");
+    }
+
+    fn instance(&mut self) -> u64 {
+        self.chain.state().expect("a state tree").actor(&self.actor).expect("the actor").0
+    }
+
+    fn swap(&mut self) {
+        let other = self.other.take();
+        let other = other.unwrap_or_else(|| self.deploy(WASM).expect("the actor loads").robust);
+        self.other = Some(std::mem::replace(&mut self.actor, other));
     }
 
     fn check(&mut self) -> (String, Vec<String>) {

@@ -46,7 +46,7 @@ fn id(nonce: u64) -> CarId {
 }
 
 fn params(nonce: u64, force: bool) -> CarParams {
-    CarParams { bucket: did("a"), car: car(&did("a"), nonce), force }
+    CarParams { bucket: did("a"), car: car(&did("a"), nonce), force, hook: None }
 }
 
 /// Two buckets and more; in `a` the CARs 0 … 59 ran, 7 of them twice, and 60, 61 and 8 are pending.
@@ -54,7 +54,7 @@ fn memory() -> Memory {
     let mut memory = Memory::new(bucket_protocols::TABLE);
     let mut apply = |message| memory.apply(CALLER, message).unwrap().returned;
     for bucket in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"].map(did) {
-        apply(Message::Create(CreateParams { bucket, controllers: vec![], mode: Mode::Atomic }));
+        apply(Message::Create(CreateParams { bucket, controllers: vec![], mode: Mode::Atomic, proof: None }));
     }
     (0..60).for_each(|nonce| drop(apply(Message::Schedule(params(nonce, false)))));
     let ran = apply(Message::Run(RunParams { bucket: did("a"), max: 60 }));

@@ -8,6 +8,7 @@
 pub mod archive;
 mod transaction;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use cid::Cid;
@@ -107,6 +108,33 @@ impl Car {
     /// All blocks in the order of the file.
     pub fn blocks(&self) -> impl Iterator<Item = (Cid, &[u8])> {
         self.blocks.iter().map(|section| (sha2_cid(section.codec, &section.digest), &self.bytes[section.data.clone()]))
+    }
+
+    /// Begins a CAR with the blocks of this one that `wanted` names, directly or through others, in the order of this one.
+    /// The caller writes the root.
+    ///
+    /// Who wrote this CAR chose how many links there are and how often they repeat: each block is looked at once.
+    pub fn pack<H: Hasher>(&self, mut wanted: Vec<Cid>) -> Result<Transaction<H>, CarError> {
+        let blocks: BTreeMap<_, _> = self.blocks().collect();
+        let mut found = BTreeSet::new();
+        while let Some(cid) = wanted.pop() {
+            let Some(data) = blocks.get(&cid) else { continue };
+            if found.insert(cid) && cid.codec() == DAG_CBOR {
+                let value = dag_cbor::decode(data).map_err(|error| CarError::DagCbor(cid.to_string(), error))?;
+                dag_cbor::links(&value, &mut wanted);
+            }
+        }
+        if found.len() >= CAR_BLOCKS_MAX {
+            return Err(CarError::Blocks);
+        }
+        let mut transaction = Transaction::default();
+        for (cid, data) in self.blocks() {
+            // A block that stands twice is written once.
+            if found.remove(&cid) {
+                transaction.write_block(cid.codec(), data);
+            }
+        }
+        Ok(transaction)
     }
 
     fn find(&self, cid: &Cid) -> Option<&Section> {

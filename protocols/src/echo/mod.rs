@@ -4,8 +4,11 @@
 //! |---|---|---|
 //! | `/echo` | anything | the args |
 //! | `/echo/fail` | `{message}` | the failure `Asked` with that message |
-//! | `/echo/then` | `{tasks: [{cmd, args, nonce?}], out?}` | `out`, and the tasks are scheduled on this bucket |
+//! | `/echo/then` | `{tasks: [{cmd, args, nonce?, sub?, at?} \| {signed, at?}], out?}` | `out`, and the tasks are scheduled |
 //! | `/echo/peers` | anything | `{at, of}`: its place among the calls that were handed over together |
+//!
+//! A task of `/echo/then` is for this bucket, or for `sub`, and in the instance of the actor whose id is `at`. `signed` links
+//! to an invocation in the same CAR that somebody signed.
 
 #[cfg(test)]
 mod tests;
@@ -14,7 +17,7 @@ use std::collections::BTreeMap;
 
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::error::{Abort, Error, Failure};
-use bucket_core::protocol::{Call, Cx, Protocol, Reply};
+use bucket_core::protocol::{Ask, Call, Cx, Fork, Protocol, Reply, Weight};
 use bucket_core::task::Task;
 
 use crate::args::{self, Args};
@@ -29,6 +32,12 @@ impl Protocol for Echo {
 
     fn commands(&self) -> &'static [&'static str] {
         &["/echo", "/echo/fail", "/echo/then", "/echo/peers"]
+    }
+
+    fn weight(&self, task: &Task) -> Weight {
+        let Some(Ipld::List(tasks)) = task.args.get("tasks") else { return Weight::NONE };
+        let far = |task: &&Ipld| matches!(task, Ipld::Map(task) if task.contains_key("at"));
+        Weight { writes: 0, forks: tasks.len(), sends: tasks.iter().filter(far).count() }
     }
 
     fn execute(&self, cx: &mut Cx<'_>, call: &Call<'_>) -> Result<Ipld, Error> {
@@ -65,16 +74,33 @@ fn then(cx: &mut Cx<'_>, call: &Call<'_>) -> Result<Ipld, Error> {
     let tasks = args::list("tasks", fields.take("tasks")?)?;
     let out = fields.maybe("out").cloned().unwrap_or(Ipld::Null);
     fields.end()?;
-    for (at, task) in tasks.iter().enumerate() {
-        let task = continuation(cx, call, at, args::map("tasks", task)?)?;
-        cx.fork(task)?;
+    for (place, task) in tasks.iter().enumerate() {
+        let fork = continuation(cx, call, place, args::map("tasks", task)?)?;
+        cx.fork(fork)?;
     }
     Ok(out)
 }
 
-/// Without a nonce of its own a continuation takes one that no other has: part of its cause's id and its place.
-fn continuation(cx: &Cx<'_>, call: &Call<'_>, at: usize, fields: &BTreeMap<String, Ipld>) -> Result<Task, Failure> {
+fn continuation(cx: &Cx<'_>, call: &Call<'_>, place: usize, fields: &BTreeMap<String, Ipld>) -> Result<Fork, Failure> {
     let mut fields = Args::new(fields);
+    let at = match fields.maybe("at") {
+        Some(Ipld::Integer(at)) => {
+            Some(u64::try_from(*at).map_err(|_| Failure::args("expected “at” to be an actor's id"))?)
+        }
+        Some(other) => return Err(args::wrong("at", "an actor's id", other)),
+        None => None,
+    };
+    let ask = match fields.maybe("signed") {
+        Some(Ipld::Link(cid)) => Ask::Signed(*cid),
+        Some(other) => return Err(args::wrong("signed", "a link", other)),
+        None => Ask::Task(task(cx, call, place, &mut fields)?),
+    };
+    fields.end()?;
+    Ok(Fork { ask, at })
+}
+
+/// Without a nonce of its own a continuation takes one that no other has: part of its cause's id and its place.
+fn task(cx: &Cx<'_>, call: &Call<'_>, place: usize, fields: &mut Args<'_>) -> Result<Task, Failure> {
     let cmd = args::string("cmd", fields.take("cmd")?)?.to_owned();
     let args = args::map("args", fields.take("args")?)?.clone();
     let sub = match fields.maybe("sub") {
@@ -84,8 +110,7 @@ fn continuation(cx: &Cx<'_>, call: &Call<'_>, at: usize, fields: &BTreeMap<Strin
     let nonce = match fields.maybe("nonce") {
         Some(Ipld::Bytes(nonce)) => nonce.clone(),
         Some(other) => return Err(args::wrong("nonce", "bytes", other)),
-        None => [&call.id.0[..12], &(at as u32).to_be_bytes()].concat(),
+        None => [&call.id.0[..12], &(place as u32).to_be_bytes()].concat(),
     };
-    fields.end()?;
     Ok(Task { sub, cmd, args, nonce })
 }

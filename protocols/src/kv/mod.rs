@@ -18,7 +18,8 @@ use std::collections::BTreeMap;
 use bucket_core::cid::CarId;
 use bucket_core::dag_cbor::{self, Ipld};
 use bucket_core::error::{Error, Failure};
-use bucket_core::protocol::{Call, Cx, Op, Protocol};
+use bucket_core::protocol::{Call, Cx, Op, Protocol, Weight};
+use bucket_core::task::Task;
 
 use crate::args::{self, Args};
 
@@ -46,6 +47,11 @@ impl Protocol for Kv {
 
     fn commands(&self) -> &'static [&'static str] {
         &["/kv/put", "/kv/del", "/kv/batch"]
+    }
+
+    fn weight(&self, task: &Task) -> Weight {
+        let writes = if let Some(Ipld::List(ops)) = task.args.get("ops") { ops.len().min(BATCH_OPS_MAX) } else { 1 };
+        Weight { writes, ..Weight::NONE }
     }
 
     fn execute(&self, cx: &mut Cx<'_>, call: &Call<'_>) -> Result<Ipld, Error> {

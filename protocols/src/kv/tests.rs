@@ -31,7 +31,7 @@ impl Store {
     fn new() -> Self {
         let bucket: BucketId = "did:key:zModel".parse().unwrap();
         let mut memory = Memory::new(TABLE);
-        let create = CreateParams { bucket: bucket.clone(), controllers: vec![], mode: Mode::Atomic };
+        let create = CreateParams { bucket: bucket.clone(), controllers: vec![], mode: Mode::Atomic, proof: None };
         memory.apply(ALICE, Message::Create(create)).unwrap();
         Self { memory, bucket, rows: Model::new(), runs: 0 }
     }
@@ -42,7 +42,8 @@ impl Store {
         let nonce = self.runs.to_be_bytes().to_vec();
         self.runs += 1;
         let task = Task { sub: self.bucket.clone(), cmd: "/kv/batch".into(), args, nonce };
-        let params = CarParams { bucket: self.bucket.clone(), car: task.to_car::<NativeHasher>(), force: false };
+        let params =
+            CarParams { bucket: self.bucket.clone(), car: task.to_car::<NativeHasher>(), force: false, hook: None };
         let [ran] = self.memory.apply(ALICE, Message::Invoke(params)).unwrap().ran.try_into().unwrap();
         for op in ran.ops {
             match op.value {

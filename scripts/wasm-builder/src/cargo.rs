@@ -24,7 +24,7 @@ const PROFILE: &str = "wasm";
 pub const FLAGS: [&str; 5] = [
     "-Ctarget-cpu=mvp",
     "-Ctarget-feature=+sign-ext,+mutable-globals",
-    "-Clink-arg=-zstack-size=65536",
+    "-Clink-arg=-zstack-size=196608",
     "--cfg=curve25519_dalek_bits=\"32\"",
     "--cfg=curve25519_dalek_backend=\"serial\"",
 ];

@@ -77,7 +77,7 @@ pub fn foreign_and_too_many_continuations_are_failures(world: &mut dyn World) {
     let b = bucket(world, "Many", Mode::Atomic);
     let foreign = map([("cmd", text("/echo")), ("args", map([])), ("sub", text(did("Else").as_str()))]);
     let many = (0..=FORKS_MAX as u64).map(|nonce| next("/echo", map([]), nonce)).collect();
-    for (nonce, (tasks, name)) in [(vec![foreign], "ForkForeign"), (many, "ForksMany")].into_iter().enumerate() {
+    for (nonce, (tasks, name)) in [(vec![foreign], "ForkRefused"), (many, "ForksMany")].into_iter().enumerate() {
         let receipt = invoke(world, &b, &car(&b, "/echo/then", then(tasks, "never"), nonce as u64));
         assert_eq!((receipt.out.unwrap_err().name.as_str(), receipt.fork), (name, vec![]));
         assert_eq!(world.queue(&b), []);

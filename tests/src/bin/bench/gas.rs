@@ -74,7 +74,8 @@ impl Bench<'_> {
         for _ in 0..SAMPLES {
             self.nonce += 1;
             let car = make(bucket, (1 << 40) + self.nonce);
-            let (method, params) = Message::Invoke(CarParams { bucket: bucket.clone(), car, force: false }).encode();
+            let (method, params) =
+                Message::Invoke(CarParams { bucket: bucket.clone(), car, force: false, hook: None }).encode();
             let message = |to| ChainMessage::new(self.world.address(User::Alice), to, method, params.to_vec());
             let (to_us, to_idle) = (message(self.world.actor), message(self.idle));
             let executed = self.world.execute(to_us)?;
@@ -103,7 +104,7 @@ impl Bench<'_> {
             self.nonce += 1;
             let nonce = (1 << 40) + self.nonce;
             let car = sized(|pad| car(bucket, "/echo", map([("pad", Ipld::Bytes(pad))]), nonce));
-            self.send(Message::Schedule(CarParams { bucket: bucket.clone(), car, force: false }))?;
+            self.send(Message::Schedule(CarParams { bucket: bucket.clone(), car, force: false, hook: None }))?;
         }
         let gas = self.send(Message::Run(RunParams { bucket: bucket.clone(), max: BATCH }))?;
         self.report.row(Row {

@@ -69,12 +69,12 @@ fn floor(cars: &[Vec<u8>]) -> Result<f64> {
 /// Runs queued tasks in batches; scheduling them is not counted.
 fn in_memory(bucket: &BucketId, cars: &[Vec<u8>]) -> Result<f64> {
     let mut memory = Memory::unchecked(TABLE);
-    let create = CreateParams { bucket: bucket.clone(), controllers: vec![], mode: Mode::Atomic };
+    let create = CreateParams { bucket: bucket.clone(), controllers: vec![], mode: Mode::Atomic, proof: None };
     memory.apply(ALICE, Message::Create(create))?;
     let mut seconds = 0.0;
     for batch in cars.chunks(BATCH as usize) {
         for car in batch {
-            let params = CarParams { bucket: bucket.clone(), car: car.clone(), force: false };
+            let params = CarParams { bucket: bucket.clone(), car: car.clone(), force: false, hook: None };
             memory.apply(ALICE, Message::Schedule(params))?;
         }
         memory.compact()?;
@@ -92,7 +92,7 @@ fn on_the_fvm(bucket: &BucketId, cars: &[Vec<u8>]) -> f64 {
     world.create(bucket, Mode::Atomic).expect("created");
     let start = Instant::now();
     for car in cars {
-        let params = CarParams { bucket: bucket.clone(), car: car.clone(), force: false };
+        let params = CarParams { bucket: bucket.clone(), car: car.clone(), force: false, hook: None };
         let (method, params) = Message::Invoke(params).encode();
         let executed = world.send(User::Alice, method, params).expect("sent");
         assert!(executed.receipt.exit_code.is_success(), "{}", executed.failure);

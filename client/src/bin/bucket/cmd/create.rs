@@ -1,8 +1,14 @@
 //! `bucket create`
 
-use bucket_client::{ClientError, Key};
+use bucket_client::{ClientError, Key, task};
+use bucket_core::abi::CreateParams;
 use bucket_core::bucket::Mode;
+use bucket_core::car::Transaction;
+use bucket_core::create;
+use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
+use bucket_core::map::Bytes;
+use bucket_core::task::Task;
 use bucket_rpc::json::{format_address, parse_address};
 use fvm_shared::address::Address;
 use serde_json::json;
@@ -41,7 +47,10 @@ impl Create {
             None => cx.wallet()?.store_did(&Key::generate()?)?,
         };
         cx.note(format!("bucket {bucket}"));
-        let sent = client.create(&bucket, mode, controller).await?;
+        // A proof has to name them: with one, no controllers means none.
+        let controller = if controller.is_empty() { vec![cx.from()?] } else { controller };
+        let proof = proof(cx, &bucket, &controller, mode)?;
+        let sent = client.create(CreateParams { bucket: bucket.clone(), controllers: controller, mode, proof }).await?;
         let controllers: Vec<_> =
             sent.value.controllers.iter().map(|id| format_address(&Address::new_id(*id))).collect();
         let json = json!({
@@ -57,4 +66,16 @@ impl Create {
         ];
         Ok(Answer::table(json, &lines))
     }
+}
+
+/// The invocation by which a key asks for its bucket; `None` where the DID is no key.
+fn proof(cx: &Context, bucket: &BucketId, controllers: &[Address], mode: Mode) -> Result<Option<Bytes>, ClientError> {
+    if !create::needs_proof(bucket) {
+        return Ok(None);
+    }
+    let unknown = || ClientError::Input(format!("{bucket} is a key that the wallet doesn't have: only it can create its bucket"));
+    let key = cx.wallet()?.did_key(bucket)?.ok_or_else(unknown)?;
+    let Ipld::Map(args) = create::args(controllers, mode) else { unreachable!("arguments are a map") };
+    let task = Task { sub: bucket.clone(), cmd: create::CREATE.into(), args, nonce: task::nonce()? };
+    Ok(Some(Bytes(key.identity().invoke(task, &[], None, Transaction::default()))))
 }

@@ -44,7 +44,7 @@ impl Invoke {
         let (mut json, mut lines) = match known(&client, &bucket, &id, force).await? {
             // What ran before needs no message.
             Some(receipt) => already(&bucket, &id, receipt),
-            None => ran(&bucket, &id, &client.invoke(&bucket, car, force).await?),
+            None => ran(&bucket, &id, &client.invoke(CarParams { force, ..CarParams::new(bucket.clone(), car) }).await?),
         };
         if !wait {
             return Ok(Answer::table(json, &lines));
@@ -91,7 +91,7 @@ async fn simulate(cx: &Context, packed: Packed) -> Result<Answer, ClientError> {
         Err(_) => cx.client().await?,
     };
     let Packed { bucket, id, car, force } = packed;
-    let message = Message::Invoke(CarParams { bucket: bucket.clone(), car, force });
+    let message = Message::Invoke(CarParams { force, ..CarParams::new(bucket.clone(), car) });
     let Returned::Invoke(value) = client.simulate(&message).await? else {
         return Err(ClientError::Input("expected what Invoke returns".into()));
     };

@@ -1,7 +1,7 @@
 //! `bucket schedule`
 
 use bucket_client::ClientError;
-use bucket_core::abi::Status;
+use bucket_core::abi::{CarParams, Status};
 use serde_json::json;
 
 use super::pack::{Packed, Task};
@@ -25,7 +25,7 @@ impl Schedule {
         let Self { task } = self;
         let Packed { bucket, id, car, force } = task.pack(cx)?;
         let client = cx.signing_client().await?;
-        let sent = client.schedule(&bucket, car, force).await?;
+        let sent = client.schedule(CarParams { force, ..CarParams::new(bucket.clone(), car) }).await?;
         let value = &sent.value;
         let json = json!({
             "bucket": bucket, "car": value.car, "status": receipt::status(value.status), "position": value.position,

@@ -1,0 +1,255 @@
+//! Continuations on their way: packed while their task runs, checked against the right that it has, and then put into a
+//! bucket's queue, here or in another instance of the actor.
+//!
+//! What can't go to a bucket of this instance is a failure of the task that asks for it. What another instance refuses is told
+//! by a receipt of the continuation itself, `Undelivered`, in the bucket that asked for it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use fvm_shared::ActorID;
+
+use crate::abi::DeliverParams;
+use crate::batch::{Execution, Ready, settle};
+use crate::bucket::{Chain, Entry, Item};
+use crate::car::{Car, CarError};
+use crate::cid::{CarId, Hasher};
+use crate::did::BucketId;
+use crate::error::{Abort, Error, Failure, explain};
+use crate::host::Host;
+use crate::limits::{CAR_BYTES_MAX, FORK_BYTES_MAX, QUEUE_MAX};
+use crate::open::{Open, State};
+use crate::protocol::{Ask, Call, Fork, Machine, Packed, Reply};
+use crate::right::{self, Asked, Asker, Right};
+use crate::ucan::PublicKey;
+
+/// What a running task can reach.
+pub(crate) struct Reach<'a, 'h, H: Host> {
+    pub state: &'a State<'h, H>,
+    pub open: &'a Open<'h, H>,
+    /// The right of each task of the batch, by its CAR.
+    pub rights: BTreeMap<CarId, &'a Right>,
+    planned: RefCell<Planned>,
+}
+
+/// What the tasks before asked for in the same message, and no map shows yet.
+#[derive(Clone, Default)]
+struct Planned {
+    queued: BTreeMap<BucketId, u64>,
+    brought: BTreeMap<[u8; 32], CarId>,
+}
+
+/// Turns what the machine refuses into a failure; what is broken stays an abort.
+fn refused(abort: Abort) -> Error {
+    match abort {
+        Abort::State(_) => abort.into(),
+        no => Failure::new("ForkRefused", no.to_string()).into(),
+    }
+}
+
+fn invalid(error: CarError) -> Error {
+    Failure::new("ForkInvalid", error.to_string()).into()
+}
+
+impl<H: Host> Machine for Reach<'_, '_, H> {
+    fn sha2_256(&self, data: &[u8]) -> [u8; 32] {
+        H::Hasher::sha2_256(data)
+    }
+
+    fn pack(&self, forks: Vec<Fork>, call: &Call<'_>) -> Result<Vec<Packed>, Error> {
+        let mut planned = self.planned.borrow().clone();
+        let mut bytes = 0;
+        let one = |fork| {
+            let packed = self.pack_one(fork, call, &mut planned)?;
+            bytes += packed.car.len();
+            match bytes > FORK_BYTES_MAX {
+                true => Err(too_large(FORK_BYTES_MAX, "continuations", "together")),
+                false => Ok(packed),
+            }
+        };
+        let packed = forks.into_iter().map(one).collect::<Result<_, _>>()?;
+        *self.planned.borrow_mut() = planned;
+        Ok(packed)
+    }
+}
+
+fn too_large(most: usize, what: &str, how: &str) -> Error {
+    Failure::new("ForkTooLarge", format!("expected {what} of at most {most} bytes{how}, got more")).into()
+}
+
+impl<'a, 'h, H: Host> Reach<'a, 'h, H> {
+    pub fn new(state: &'a State<'h, H>, open: &'a Open<'h, H>, rights: BTreeMap<CarId, &'a Right>) -> Self {
+        Self { state, open, rights, planned: RefCell::default() }
+    }
+
+    fn pack_one(&self, fork: Fork, call: &Call<'_>, planned: &mut Planned) -> Result<Packed, Error> {
+        let bytes = match &fork.ask {
+            Ask::Task(task) => task.to_car_from::<H::Hasher>(call.car).map_err(invalid)?,
+            Ask::Signed(cid) => {
+                let block = call.car.block(cid).ok_or_else(|| {
+                    Failure::new("ForkInvalid", format!("expected the invocation {cid} in the CAR, got none"))
+                })?;
+                let value = call.car.value(cid).ok_or_else(|| Failure::new("ForkInvalid", "no value"))?;
+                let mut wanted = Vec::new();
+                crate::dag_cbor::links(&value, &mut wanted);
+                let mut transaction = call.car.pack::<H::Hasher>(wanted).map_err(invalid)?;
+                transaction.write_block(cid.codec(), block);
+                transaction.commit().map_err(|error| Failure::new("ForkInvalid", error.to_string()))?
+            }
+        };
+        if bytes.len() > CAR_BYTES_MAX {
+            return Err(too_large(CAR_BYTES_MAX, "a continuation", ""));
+        }
+        let car = Car::decode::<H::Hasher>(bytes).map_err(invalid)?;
+        let asked = Asked::read::<H::Hasher>(&car).map_err(refused)?;
+        if matches!(fork.ask, Ask::Signed(_)) && asked.request.is_none() {
+            return Err(Failure::new("ForkInvalid", "expected a signed invocation, got something else").into());
+        }
+        let at = fork.at.filter(|at| *at != self.open.host.this());
+        let full = match at {
+            Some(_) => false,
+            None => self.admit(&car, &asked, call, planned)?,
+        };
+        let signed = asked.request.as_ref().map(|request| request.id::<H::Hasher>());
+        let id = car.id::<H::Hasher>();
+        Ok(Packed { id, car: car.into_bytes(), task: asked.task, signed, at, full })
+    }
+
+    /// Whether a continuation may go into a queue of this instance, and with all rights.
+    fn admit(&self, car: &Car, asked: &Asked, call: &Call<'_>, planned: &mut Planned) -> Result<bool, Error> {
+        let id = car.id::<H::Hasher>();
+        if let Some(request) = &asked.request {
+            let by = *planned.brought.entry(request.id::<H::Hasher>()).or_insert(id);
+            if by != id {
+                return Err(refused(Abort::Replayed(by)));
+            }
+        }
+        if asked.task.sub == self.open.id {
+            return self.admit_own(car, asked, call);
+        }
+        let target = self.state.open(&asked.task.sub).map_err(refused)?;
+        let asker = Asker::Bucket { from: Some(&self.open.id), caller: call.caller, issuer: call.issuer };
+        let right = right::check(&target, car, asked, asker).map_err(refused)?;
+        let queued = planned.queued.entry(target.id.clone()).or_default();
+        *queued += 1;
+        if target.bucket.pending() + *queued > QUEUE_MAX {
+            return Err(refused(Abort::QueueFull(target.id)));
+        }
+        Ok(right.is_full())
+    }
+
+    fn admit_own(&self, car: &Car, asked: &Asked, call: &Call<'_>) -> Result<bool, Error> {
+        let open = self.open;
+        if asked.request.is_some() {
+            let asker = Asker::Bucket { from: Some(&open.id), caller: call.caller, issuer: call.issuer };
+            return Ok(right::check(open, car, asked, asker).map_err(refused)?.is_full());
+        }
+        let right = self.rights.get(&call.id).copied().unwrap_or(&Right::Open);
+        if right.covers(open, &asked.task)? {
+            return Ok(right.is_full());
+        }
+        let message = format!("expected a continuation within the right of its cause, got {}", asked.task.cmd);
+        Err(Failure::new("ForkRefused", message).into())
+    }
+}
+
+/// A continuation that goes elsewhere once all tasks of the message have run.
+pub(crate) struct Outgoing {
+    pub packed: Packed,
+    pub chain: Chain,
+    pub caller: ActorID,
+}
+
+/// Puts a continuation into its bucket's queue, unless this very CAR ran before or is pending there.
+pub(crate) fn accept<H: Host>(open: &mut Open<'_, H>, outgoing: Outgoing) -> Result<Entry, Abort> {
+    let Outgoing { packed, chain, caller } = outgoing;
+    let known = open.entry(&packed.id)?;
+    if known != Entry::default() {
+        return Ok(known);
+    }
+    if let Some(invocation) = packed.signed {
+        open.set_brought(&invocation, packed.id)?;
+    }
+    let item = Item { car: open.write_car(&packed.car)?, caller, force: false, chain: Some(chain), hook: None };
+    open.enqueue(&packed.id, known, &item)?;
+    open.entry(&packed.id)
+}
+
+/// Delivers what goes to other buckets, in order, and answers the exit codes of other instances. `open` is the bucket that
+/// sends; what could not be delivered becomes one of its receipts.
+pub(crate) fn send_all<'h, H: Host>(
+    state: &mut State<'h, H>,
+    open: &mut Open<'h, H>,
+    outgoing: Vec<Outgoing>,
+    ran: &mut Vec<Execution>,
+) -> Result<Vec<u32>, Abort> {
+    let mut sent = Vec::new();
+    for outgoing in outgoing {
+        let Some(at) = outgoing.packed.at else {
+            let mut target = state.open(&outgoing.packed.task.sub)?;
+            accept(&mut target, outgoing)?;
+            state.close(target)?;
+            continue;
+        };
+        let Outgoing { packed, chain, caller } = outgoing;
+        let params = DeliverParams { car: packed.car.clone(), from: open.id.clone(), chain: chain.clone(), caller };
+        let code = open.host.deliver(at, &params);
+        sent.push(code);
+        if code != 0 {
+            ran.push(undelivered(open, packed, &chain, caller, at, code)?);
+        }
+    }
+    Ok(sent)
+}
+
+fn undelivered<H: Host>(
+    open: &mut Open<'_, H>,
+    packed: Packed,
+    chain: &Chain,
+    caller: ActorID,
+    at: ActorID,
+    code: u32,
+) -> Result<Execution, Abort> {
+    let why = explain(code).unwrap_or("another reason");
+    let failure = Failure::new("Undelivered", format!("f0{at} refused the continuation with exit code {code}: {why}"));
+    let ready = Ready {
+        id: packed.id,
+        entry: open.entry(&packed.id)?,
+        car: Car::decode::<H::Hasher>(packed.car)?,
+        task: packed.task,
+        right: Right::Open,
+        chain: Some(chain.clone()),
+        caller,
+        issuer: chain.issuer.clone(),
+        hook: None,
+        refused: None,
+    };
+    settle(open, ready, Reply::failure(failure), &mut vec![])
+}
+
+/// Takes a continuation from another instance, whose code is the same: what it says of its bucket is true.
+pub(crate) fn deliver<'h, H: Host>(
+    state: &State<'h, H>,
+    params: DeliverParams,
+) -> Result<(Open<'h, H>, CarId, Entry), Abort> {
+    let host = state.host;
+    if !host.is_instance(host.caller()) {
+        return Err(Abort::NotInstance(host.caller()));
+    }
+    let DeliverParams { car, from, chain, caller } = params;
+    if car.len() > CAR_BYTES_MAX {
+        return Err(Abort::TooLarge(car.len()));
+    }
+    let car = Car::decode::<H::Hasher>(car)?;
+    let asked = Asked::read::<H::Hasher>(&car)?;
+    let mut open = state.open(&asked.task.sub)?;
+    // Only a key's name is beyond doubt in another instance, because only a key had to sign for it.
+    let from = Some(&from).filter(|from| PublicKey::from_did(from.as_str()).is_ok());
+    let right = right::check(&open, &car, &asked, Asker::Bucket { from, caller, issuer: chain.issuer.as_ref() })?;
+    open.check_room()?;
+    let (full, signed) = (right.is_full(), asked.request.as_ref().map(|request| request.id::<H::Hasher>()));
+    let id = car.id::<H::Hasher>();
+    let packed = Packed { id, car: car.into_bytes(), task: asked.task, signed, at: None, full };
+    let entry = accept(&mut open, Outgoing { packed, chain: Chain { full, ..chain }, caller })?;
+    Ok((open, id, entry))
+}
