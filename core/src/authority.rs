@@ -51,7 +51,7 @@ const CLOSE: &str = "/bucket/close";
 pub(crate) fn is_own_revocation(request: &Request) -> bool {
     request.invocation.task.cmd == REVOKE
         && request.proofs.is_empty()
-        && &request.invocation.iss != &request.invocation.task.sub
+        && request.invocation.iss != request.invocation.task.sub
 }
 
 /// Checks that whoever revokes what they issued did issue it, or something before it. Says yes to everything else.
@@ -69,7 +69,7 @@ pub(crate) fn witness<C: Crypto>(request: &Request, car: &Car) -> Result<(), Den
         true => Ok(()),
         false => Err(Denied::InvalidClaim(format!(
             "expected {} to have issued the revoked delegation or one before it",
-            &request.invocation.iss
+            request.invocation.iss
         ))),
     }
 }
@@ -82,7 +82,7 @@ fn link(field: &str, value: &Ipld) -> Result<Cid, Failure> {
     }
 }
 
-fn unknown<'a>(task: &'a Task, known: &[&str]) -> Result<(), Failure> {
+fn unknown(task: &Task, known: &[&str]) -> Result<(), Failure> {
     match task.args.keys().find(|field| !known.contains(&field.as_str())) {
         Some(field) => Err(Failure::args(format!("expected no field “{field}”"))),
         None => Ok(()),

@@ -265,7 +265,7 @@ impl Taking {
             let (item, bytes) = open.peek()?;
             let car = Car::decode::<H::Hasher>(bytes)?;
             let asked = Asked::read::<H::Hasher>(&car)?;
-            self.gas += need(protocols, &car, &asked, &item);
+            self.gas += need(protocols, &open.bucket, &car, &asked, &item);
             if self.taken > 0 && !open.host.room(self.gas) {
                 self.stopped = true;
                 break;
@@ -281,7 +281,7 @@ impl Taking {
 }
 
 /// Gas that a task may need, its part of the commit included.
-fn need(protocols: &Protocols, car: &Car, asked: &Asked, item: &Item) -> u64 {
+fn need(protocols: &Protocols, bucket: &Bucket, car: &Car, asked: &Asked, item: &Item) -> u64 {
     let weight = protocols.find(&asked.task.cmd).map_or(Weight::NONE, |(_, protocol)| protocol.weight(&asked.task));
     let size = car.bytes().len() as u64;
     let (writes, forks, sends) = (weight.writes as u64, weight.forks as u64, weight.sends as u64);
@@ -289,7 +289,14 @@ fn need(protocols: &Protocols, car: &Car, asked: &Asked, item: &Item) -> u64 {
     let paths = 1 + writes + 3 * forks;
     let bytes = (forks * size).min(FORK_BYTES_MAX as u64);
     let hook = if item.hook.is_some() { GAS_HOOK } else { 0 };
-    GAS_PATH * paths + GAS_BYTE * bytes + GAS_READ * size + GAS_DELIVER * sends + hook
+    path(bucket) * paths + GAS_BYTE * bytes + GAS_READ * size + GAS_DELIVER * sends + hook
+}
+
+/// Gas of a changed key in one of a bucket's maps. How many entries a map has nobody knows, but who filled it left receipts;
+/// each level of a map holds eight times as many as the one above.
+fn path(bucket: &Bucket) -> u64 {
+    let bits = u64::BITS - (bucket.ran + bucket.pending()).leading_zeros();
+    GAS_KEY + GAS_LEVEL * (2 + u64::from(bits) / 3)
 }
 
 /// A task as it was taken; nothing if it ran meanwhile and is not forced.

@@ -74,12 +74,15 @@ pub const STAGE_EPOCHS: i64 = 2880;
 /// A failure's message in a receipt: it may quote input.
 pub const FAILURE_BYTES_MAX: usize = 512;
 
-/// Gas that a changed key may take: a path in a map of about a million entries. With the figures below it is what `Run` takes
-/// a next task to need; `tests/it/gas.rs` compares them with what tasks take.
-pub const GAS_PATH: u64 = 12_000_000;
+/// Gas of a changed key, beside its path. With the figures below it is what `Run` takes a next task to need;
+/// `tests/it/budget.rs` shows that they suffice.
+pub const GAS_KEY: u64 = 1_500_000;
+
+/// Gas of each level of a changed key's path: a block that is opened, hashed and written.
+pub const GAS_LEVEL: u64 = 1_500_000;
 
 /// Gas of a message beside its tasks: loading and committing a bucket.
-pub const GAS_BASE: u64 = 30_000_000;
+pub const GAS_BASE: u64 = 20_000_000;
 
 /// Gas of a byte that is written to state (ref-fvm `price_list`: 3,340, and a little for its way there).
 pub const GAS_BYTE: u64 = 3_500;
