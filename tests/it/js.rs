@@ -3,6 +3,7 @@
 //! The programs lie in `tests/js`; each answers one line of JSON for one line of JSON.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -152,9 +153,16 @@ fn any_value() -> impl Strategy<Value = Ipld> {
     leaf.prop_recursive(5, 40, 8, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..8).prop_map(Ipld::List),
-            prop::collection::btree_map(any_text(), inner, 0..8).prop_map(Ipld::Map),
+            prop::collection::btree_map(any_text(), inner, 0..8)
+                .prop_filter("no CID in JavaScript", |map| !is_cid_in_javascript(map))
+                .prop_map(Ipld::Map),
         ]
     })
+}
+
+/// The npm package multiformats takes an object whose “/” is its “bytes” for a CID, whatever they are.
+fn is_cid_in_javascript(map: &BTreeMap<String, Ipld>) -> bool {
+    map.contains_key("/") && map.contains_key("bytes")
 }
 
 /// The same value with links to blocks that were written before, as far as there are any.
@@ -383,6 +391,7 @@ async fn iso_filecoin_pays_and_invokes() {
     assert_eq!((returned.ran, returned.ok), (true, Some(true)));
     let theirs = json!({
         "receipt": hex::encode(returned.receipt.to_bytes()), "ran": true, "ok": true, "root": returned.root.to_string(),
+        "sent": [],
     });
     assert_eq!(invoked["returned"], theirs);
 

@@ -40,17 +40,19 @@ const commands = {
   },
 
   async create ({ actor, bucket }) {
-    const atomic = 0
-    return await toActor(actor, CREATE, [bucket, [], atomic])
+    const [atomic, proof] = [0, null]
+    return await toActor(actor, CREATE, [bucket, [], atomic, proof])
   },
 
   async invoke ({ actor, bucket, key, value }) {
     const transaction = Transaction.create()
     await transaction.write({ sub: bucket, cmd: '/kv/put', args: { key, value }, nonce: new Uint8Array([1, 2, 3]) })
     const car = await transaction.commit()
-    const sent = await toActor(actor, INVOKE, [bucket, car, false])
-    const [receipt, ran, succeeded, root] = decode(Buffer.from(sent.receipt.Return, 'base64'))
-    return { ...sent, car: hex(car), returned: { receipt: hex(receipt), ran, ok: succeeded, root: root.toString() } }
+    const [force, hook] = [false, null]
+    const pushed = await toActor(actor, INVOKE, [bucket, car, force, hook])
+    const [receipt, ran, succeeded, root, sent] = decode(Buffer.from(pushed.receipt.Return, 'base64'))
+    const returned = { receipt: hex(receipt), ran, ok: succeeded, root: root.toString(), sent }
+    return { ...pushed, car: hex(car), returned }
   }
 }
 
