@@ -5,7 +5,7 @@ use bucket_core::abi::{self, DeliverParams, method};
 use bucket_core::cid::{Cid, Hasher};
 use bucket_core::error::Abort;
 use bucket_core::host::Host;
-use bucket_core::limits::GAS_DELIVER;
+use bucket_core::limits::GAS_BASE;
 use bucket_core::ucan::Crypto;
 use fvm_ipld_blockstore::{Block, Blockstore};
 use fvm_ipld_encoding::ipld_block::IpldBlock;
@@ -120,18 +120,23 @@ impl Host for FvmHost {
         sdk::gas::available() >= gas
     }
 
-    fn deliver(&self, to: ActorID, params: &DeliverParams) -> u32 {
+    fn deliver(&self, to: ActorID, params: &DeliverParams, gas: u64) -> Result<u32, Abort> {
         // Only code that is known not to call back may be called before this message's state is written.
         if !self.is_instance(to) {
-            return Abort::NotInstance(to).code();
+            return Ok(Abort::NotInstance(to).code());
         }
-        call(&Address::new_id(to), method::DELIVER, abi::encode(params), GAS_DELIVER)
+        call(&Address::new_id(to), method::DELIVER, abi::encode(params), gas)
     }
 }
 
-/// Sends a message with a limit of gas; answers the exit code, or that of what kept it from being sent.
-pub fn call(to: &Address, method: u64, params: RawBytes, gas: u64) -> u32 {
+/// Sends a message with that much gas; answers the exit code, or that of what kept it from being sent.
+pub fn call(to: &Address, method: u64, params: RawBytes, gas: u64) -> Result<u32, Abort> {
+    // What this message still has to do afterwards.
+    let least = gas + GAS_BASE;
+    if sdk::gas::available() < least {
+        return Err(Abort::Gas(least));
+    }
     let params = Some(IpldBlock { codec: CBOR, data: params.to_vec() });
     let sent = sdk::send::send(to, method, params, TokenAmount::default(), Some(gas), SendFlags::empty());
-    sent.map_or(ExitCode::SYS_INVALID_RECEIVER.value(), |answer| answer.exit_code.value())
+    Ok(sent.map_or(ExitCode::SYS_INVALID_RECEIVER.value(), |answer| answer.exit_code.value()))
 }

@@ -98,18 +98,18 @@ fn apply(message: Message) -> Result<RawBytes, Abort> {
     }
     applied.ran.iter().try_for_each(event::emit)?;
     // All is written: whatever a hook does, and it may call back, changes none of it.
-    applied.ran.into_iter().for_each(tell);
+    applied.ran.into_iter().try_for_each(tell)?;
     Ok(applied.returned.encode())
 }
 
-/// Calls a task's hook with its receipt, if the gas that is left would outlast the worst of it.
-fn tell(execution: Execution) {
+/// Calls a task's hook with its receipt. What it answers changes nothing; too little gas for it reverts the message, or
+/// whoever runs tasks could keep hooks from being called.
+fn tell(execution: Execution) -> Result<(), Abort> {
     let Execution { bucket, ran, receipt, ok, receipt_car, hook, .. } = execution;
-    if let Some(Hook { to, method }) = hook
-        && sdk::gas::available() > 2 * GAS_HOOK
-    {
-        host::call(&to, method, abi::encode(&HookParams { bucket, ran, receipt, ok, receipt_car }), GAS_HOOK);
+    if let Some(Hook { to, method }) = hook {
+        host::call(&to, method, abi::encode(&HookParams { bucket, ran, receipt, ok, receipt_car }), GAS_HOOK)?;
     }
+    Ok(())
 }
 
 fn read(params: u32) -> Result<Vec<u8>, Abort> {

@@ -205,12 +205,13 @@ pub(crate) fn settle<H: Host>(
     let work = share(&ready, reply.writes, &reply.forks);
     for packed in reply.forks {
         let (depth, issuer, full) = (ready.depth() + 1, ready.issuer.clone(), packed.full);
-        let chain = Chain { cause: id, depth, work, issuer, full };
+        let foreign = packed.at.is_some() || packed.task.sub != open.id;
+        let chain = Chain { cause: id, depth, work, issuer, full, foreign };
         let continuation = Outgoing { packed, chain, caller: ready.caller };
         // Its own come before what is next in this message; others learn of it when all is done.
-        match continuation.packed.at.is_none() && continuation.packed.task.sub == open.id {
-            true => drop(accept(open, continuation)?),
-            false => outgoing.push(continuation),
+        match foreign {
+            true => outgoing.push(continuation),
+            false => drop(accept(open, continuation)?),
         }
     }
     Ok(Execution {

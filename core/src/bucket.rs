@@ -118,6 +118,16 @@ pub struct Chain {
     pub issuer: Option<Did>,
     /// Whether it has all rights of its bucket.
     pub full: bool,
+    /// Whether another bucket asked for it.
+    pub foreign: bool,
+}
+
+impl Item {
+    /// Whether it counts among those that its caller has in the queue. A bucket's own continuations don't: they are bounded
+    /// by the work of what they continue, and a bound here would stop the run that empties the queue.
+    pub fn counts(&self) -> bool {
+        self.chain.as_ref().is_none_or(|chain| chain.foreign)
+    }
 }
 
 /// What is known of an input CAR. In state a receipt alone is bytes, a pending number alone an integer, all else a list.

@@ -167,6 +167,11 @@ pub enum Abort {
         /// The last epoch in which it stays.
         expires: i64,
     },
+    /// Too little gas is left.
+    #[error(
+        "expected {0} gas to be left for a send or a hook, so that it can't be starved: send again with a higher limit"
+    )]
+    Gas(u64),
     /// The parameters name a bucket by something else than a DID.
     #[error(transparent)]
     Did(#[from] NotDid),
@@ -217,6 +222,7 @@ impl Abort {
             Abort::StageInvalid(_) => 60,
             Abort::StagesFull(_) => 61,
             Abort::StageKept { .. } => 62,
+            Abort::Gas(_) => 63,
             Abort::Denied(denied) => denied.code(),
         }
     }
@@ -263,6 +269,7 @@ pub fn explain(code: u32) -> Option<&'static str> {
         60 => "a CAR can't be staged so",
         61 => "the sender has too many CARs staged",
         62 => "what is staged can't be dropped yet",
+        63 => "too little gas for a send to another instance or a hook: send again with a higher limit",
         code => return ucan::explain(code),
     })
 }

@@ -150,7 +150,7 @@ fn schedule<H: Host>(host: &H, protocols: &Protocols, root: &Cid, params: CarPar
     if entry.receipt.is_some() && !force {
         return Ok(Applied::quiet(*root, told(Status::Done, None, entry.receipt)));
     }
-    open.check_room()?;
+    open.check_room(0)?;
     open.count_in(host.caller())?;
     bring(&mut open, &admitted)?;
     let Admitted { car, staged, hook, .. } = admitted;
@@ -289,7 +289,10 @@ fn need(protocols: &Protocols, bucket: &Bucket, car: &Car, asked: &Asked, item: 
     let paths = 1 + writes + 3 * forks;
     let bytes = (forks * size).min(FORK_BYTES_MAX as u64);
     let hook = if item.hook.is_some() { GAS_HOOK } else { 0 };
-    path(bucket) * paths + GAS_BYTE * bytes + GAS_READ * size + GAS_DELIVER * sends + hook
+    // What is signed has its proofs in the CAR.
+    let signatures = car.blocks().skip(1).take(PROOFS_MAX + 1).count();
+    let send = fork::gas(car.bytes().len(), signatures);
+    path(bucket) * paths + GAS_BYTE * bytes + GAS_READ * size + send * sends + hook
 }
 
 /// Gas of a changed key in one of a bucket's maps. How many entries a map has nobody knows, but who filled it left receipts;

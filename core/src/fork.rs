@@ -17,7 +17,7 @@ use crate::cid::{CarId, Hasher};
 use crate::did::BucketId;
 use crate::error::{Abort, Error, Failure, explain};
 use crate::host::Host;
-use crate::limits::{CAR_BYTES_MAX, FORK_BYTES_MAX, QUEUE_MAX};
+use crate::limits::{CAR_BYTES_MAX, FORK_BYTES_MAX, GAS_BYTE, GAS_READ, GAS_SEND, GAS_SIGNATURE, PROOFS_MAX};
 use crate::open::{Open, State};
 use crate::protocol::{Ask, Call, Fork, Machine, Packed, Reply};
 use crate::right::{self, Asked, Asker, Right};
@@ -35,7 +35,8 @@ pub(crate) struct Reach<'a, 'h, H: Host> {
 /// What the tasks before asked for in the same message, and no map shows yet.
 #[derive(Clone, Default)]
 struct Planned {
-    queued: BTreeMap<BucketId, u64>,
+    /// Continuations for a bucket, of each caller.
+    queued: BTreeMap<BucketId, BTreeMap<ActorID, u64>>,
     brought: BTreeMap<[u8; 32], CarId>,
 }
 
@@ -127,14 +128,14 @@ impl<'a, 'h, H: Host> Reach<'a, 'h, H> {
         if asked.task.sub == self.open.id {
             return self.admit_own(car, asked, call);
         }
-        let target = self.state.open(&asked.task.sub).map_err(refused)?;
+        let mut target = self.state.open(&asked.task.sub).map_err(refused)?;
         let asker = Asker::Bucket { from: Some(&self.open.id), caller: call.caller, issuer: call.issuer };
         let right = right::check(&target, car, asked, asker).map_err(refused)?;
         let queued = planned.queued.entry(target.id.clone()).or_default();
-        *queued += 1;
-        if target.bucket.pending() + *queued > QUEUE_MAX {
-            return Err(refused(Abort::QueueFull(target.id)));
-        }
+        let mine = queued.entry(call.caller).or_default();
+        target.check_sender(call.caller, *mine).map_err(refused)?;
+        *mine += 1;
+        target.check_room(queued.values().sum::<u64>() - 1).map_err(refused)?;
         Ok(right.is_full())
     }
 
@@ -170,6 +171,9 @@ pub(crate) fn accept<H: Host>(open: &mut Open<'_, H>, outgoing: Outgoing) -> Res
     if let Some(invocation) = packed.signed {
         open.set_brought(&invocation, packed.id)?;
     }
+    if chain.foreign {
+        open.count_in(caller)?;
+    }
     let item = Item { car: open.write_car(&packed.car)?, caller, force: false, chain: Some(chain), hook: None };
     open.enqueue(&packed.id, known, &item)?;
     open.entry(&packed.id)
@@ -193,13 +197,19 @@ pub(crate) fn send_all<'h, H: Host>(
         };
         let Outgoing { packed, chain, caller } = outgoing;
         let params = DeliverParams { car: packed.car.clone(), from: open.id.clone(), chain: chain.clone(), caller };
-        let code = open.host.deliver(at, &params);
+        let signatures = packed.signed.map_or(0, |_| PROOFS_MAX + 1);
+        let code = open.host.deliver(at, &params, gas(params.car.len(), signatures))?;
         sent.push(code);
         if code != 0 {
             ran.push(undelivered(open, packed, &chain, caller, at, code)?);
         }
     }
     Ok(sent)
+}
+
+/// Gas that another instance may take for a continuation.
+pub(crate) fn gas(bytes: usize, signatures: usize) -> u64 {
+    GAS_SEND + (GAS_BYTE + GAS_READ) * bytes as u64 + GAS_SIGNATURE * signatures as u64
 }
 
 fn undelivered<H: Host>(
@@ -246,10 +256,10 @@ pub(crate) fn deliver<'h, H: Host>(
     // Only a key's name is beyond doubt in another instance, because only a key had to sign for it.
     let from = Some(&from).filter(|from| PublicKey::from_did(from.as_str()).is_ok());
     let right = right::check(&open, &car, &asked, Asker::Bucket { from, caller, issuer: chain.issuer.as_ref() })?;
-    open.check_room()?;
+    open.check_room(0)?;
     let (full, signed) = (right.is_full(), asked.request.as_ref().map(|request| request.id::<H::Hasher>()));
     let id = car.id::<H::Hasher>();
     let packed = Packed { id, car: car.into_bytes(), task: asked.task, signed, at: None, full };
-    let entry = accept(&mut open, Outgoing { packed, chain: Chain { full, ..chain }, caller })?;
+    let entry = accept(&mut open, Outgoing { packed, chain: Chain { full, foreign: true, ..chain }, caller })?;
     Ok((open, id, entry))
 }

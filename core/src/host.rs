@@ -9,6 +9,7 @@ use fvm_shared::address::Address;
 use fvm_shared::clock::ChainEpoch;
 
 use crate::abi::{DeliverParams, Returned};
+use crate::error::Abort;
 use crate::ucan::Crypto;
 
 /// The environment of one message.
@@ -49,8 +50,9 @@ pub trait Host {
     /// Whether a next task that may need so much gas can start. A replay knows no gas: it starts as many as the chain did.
     fn room(&self, gas: u64) -> bool;
 
-    /// Sends a continuation to another instance, and answers the exit code. A replay answers what the chain answered.
-    fn deliver(&self, to: ActorID, params: &DeliverParams) -> u32;
+    /// Sends a continuation to another instance, which may take so much gas, and answers the exit code. A replay answers what the chain answered. Aborts
+    /// when the gas that is left might not do: whoever runs a task mustn't be able to starve what it asks for.
+    fn deliver(&self, to: ActorID, params: &DeliverParams, gas: u64) -> Result<u32, Abort>;
 }
 
 /// What only the chain could tell a message: how many tasks it had gas for, and what other instances answered. Its return

@@ -93,8 +93,11 @@ pub const GAS_READ: u64 = 150;
 /// Gas that a hook may take. Without a bound it could take all that the message has, and revert it.
 pub const GAS_HOOK: u64 = 50_000_000;
 
-/// Gas that another instance may take for one continuation: the bytes of the largest, and checking its signatures.
-pub const GAS_DELIVER: u64 = 1_200_000_000;
+/// Gas that another instance may take for one continuation, beside its bytes and signatures.
+pub const GAS_SEND: u64 = 40_000_000;
+
+/// Gas of verifying a signature of the dearest kind, P-256, in wasm.
+pub const GAS_SIGNATURE: u64 = 110_000_000;
 
 // UCAN. What a request may cost before anybody knows whether it is allowed.
 

@@ -79,8 +79,8 @@ pub struct MemoryHost<'a, S> {
 
 /// What is beyond one message.
 pub enum Outside<'a> {
-    /// Gas without end, and these other instances.
-    Instances(&'a RefCell<BTreeMap<ActorID, Memory>>),
+    /// Gas without end, and this actor's other instances.
+    Instances(&'a Memory),
     /// What the chain told of the message that is done again.
     Told(Told),
 }
@@ -126,7 +126,7 @@ impl<S: Blockstore> Host for MemoryHost<'_, S> {
 
     fn is_instance(&self, actor: ActorID) -> bool {
         match &self.outside {
-            Outside::Instances(instances) => instances.borrow().contains_key(&actor),
+            Outside::Instances(memory) => memory.siblings.contains(&actor),
             // A message that succeeded came from one.
             Outside::Told(_) => true,
         }
@@ -139,18 +139,16 @@ impl<S: Blockstore> Host for MemoryHost<'_, S> {
         }
     }
 
-    fn deliver(&self, to: ActorID, params: &DeliverParams) -> u32 {
-        let instances = match &self.outside {
-            Outside::Instances(instances) => instances,
-            Outside::Told(told) => return told.deliver(),
+    fn deliver(&self, to: ActorID, params: &DeliverParams, _: u64) -> Result<u32, Abort> {
+        let mut instances = match &self.outside {
+            Outside::Instances(memory) => memory.instances.borrow_mut(),
+            Outside::Told(told) => return Ok(told.deliver()),
         };
-        let mut instances = instances.borrow_mut();
-        let Some(other) = instances.get_mut(&to) else { return Abort::NotInstance(to).code() };
+        let Some(other) = instances.get_mut(&to) else { return Ok(Abort::NotInstance(to).code()) };
         other.epoch = self.epoch;
         other.timestamp = self.timestamp;
-        other
-            .apply_from(self.this, self.origin, Message::Deliver(params.clone()))
-            .map_or_else(|abort| abort.code(), |_| 0)
+        let applied = other.apply_from(self.this, self.origin, Message::Deliver(params.clone()));
+        Ok(applied.map_or_else(|abort| abort.code(), |_| 0))
     }
 }
 
@@ -166,8 +164,10 @@ pub struct Memory {
     pub timestamp: u64,
     /// The actor's id.
     pub this: ActorID,
-    /// Other instances of the actor. To let them answer each other, each would have to know all: they know none.
+    /// Other instances of the actor, which this one can send to.
     pub instances: RefCell<BTreeMap<ActorID, Memory>>,
+    /// Ids of other instances, which may send to this one.
+    pub siblings: BTreeSet<ActorID>,
     strict: bool,
 }
 
@@ -176,8 +176,8 @@ impl Memory {
     pub fn new(protocols: Protocols) -> Self {
         let store = MemoryBlockstore::new();
         let root = state::create::<_, NativeHasher>(&store).expect("a memory store takes blocks");
-        let instances = RefCell::default();
-        Self { protocols, store, root, epoch: 0, timestamp: 0, this: 1000, instances, strict: true }
+        let (instances, siblings) = (RefCell::default(), BTreeSet::new());
+        Self { protocols, store, root, epoch: 0, timestamp: 0, this: 1000, instances, siblings, strict: true }
     }
 
     /// The same without the check of reachable reads, for those who measure.
@@ -242,7 +242,7 @@ impl Memory {
 
     fn host<S>(&self, store: S, caller: ActorID, origin: ActorID) -> MemoryHost<'_, S> {
         let (this, epoch, timestamp) = (self.this, self.epoch, self.timestamp);
-        let outside = Outside::Instances(&self.instances);
+        let outside = Outside::Instances(self);
         MemoryHost { store, this, caller, origin, epoch, timestamp, addresses: vec![], outside }
     }
 }

@@ -149,24 +149,28 @@ impl<'h, H: Host> Open<'h, H> {
         Ok(self.queue.as_mut().expect("loaded above"))
     }
 
-    /// Whether anybody may schedule more. A bucket's own continuations are not asked: a full queue would stop the run that
-    /// empties it.
-    pub fn check_room(&self) -> Result<(), Abort> {
-        match self.bucket.pending() < QUEUE_MAX {
+    /// Whether `more` and one more may come from outside. A bucket's own continuations are not asked: a full queue would stop
+    /// the run that empties it.
+    pub fn check_room(&self, more: u64) -> Result<(), Abort> {
+        match self.bucket.pending() + more < QUEUE_MAX {
             true => Ok(()),
             false => Err(Abort::QueueFull(self.id.clone())),
         }
     }
 
+    /// Whether `more` and one more of a sender may come; answers how many are pending.
+    pub fn check_sender(&mut self, sender: ActorID, more: u64) -> Result<u64, Abort> {
+        let count: u64 = self.queue()?.get_as(&sender_key(sender))?.unwrap_or_default();
+        match count + more < QUEUE_SENDER_MAX {
+            true => Ok(count),
+            false => Err(Abort::QueueFullSender { bucket: self.id.clone(), sender }),
+        }
+    }
+
     /// Counts one more of the sender's pending CARs, unless they are too many.
     pub fn count_in(&mut self, sender: ActorID) -> Result<(), Abort> {
-        let key = sender_key(sender);
-        let queue = self.queue()?;
-        let count: u64 = queue.get_as(&key)?.unwrap_or_default();
-        if count >= QUEUE_SENDER_MAX {
-            return Err(Abort::QueueFullSender { bucket: self.id.clone(), sender });
-        }
-        queue.set_as(&key, &(count + 1))
+        let count = self.check_sender(sender, 0)?;
+        self.queue()?.set_as(&sender_key(sender), &(count + 1))
     }
 
     fn count_out(&mut self, sender: ActorID) -> Result<(), Abort> {
@@ -219,7 +223,7 @@ impl<'h, H: Host> Open<'h, H> {
     /// Takes the next pending CAR, which is `item`'s, out of the queue.
     pub fn dequeue(&mut self, item: &Item) -> Result<(), Abort> {
         self.bucket.head += 1;
-        if item.chain.is_none() { self.count_out(item.caller) } else { Ok(()) }
+        if item.counts() { self.count_out(item.caller) } else { Ok(()) }
     }
 
     /// Writes the maps.

@@ -282,7 +282,7 @@ impl<S: Blockstore> Host for ReplayHost<'_, S> {
         self.told.room()
     }
 
-    fn deliver(&self, _: ActorID, _: &DeliverParams) -> u32 {
-        self.told.deliver()
+    fn deliver(&self, _: ActorID, _: &DeliverParams, _: u64) -> Result<u32, Abort> {
+        Ok(self.told.deliver())
     }
 }

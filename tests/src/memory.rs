@@ -84,6 +84,7 @@ impl Default for MemoryWorld {
         other.this += 1;
         let mut memory = Memory::new(TABLE);
         memory.timestamp = 1_700_000_000;
+        (memory.siblings, other.siblings) = ([other.this].into(), [memory.this].into());
         memory.instances.get_mut().insert(other.this, other);
         Self { memory, ids: [100, 101, 102], index: Index::default() }
     }
