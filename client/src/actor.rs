@@ -9,7 +9,7 @@ use bucket_core::abi::{Returned, RunParams, RunReturn, ScheduleReturn, encode, m
 use bucket_core::bucket::Bucket;
 use bucket_core::cid::CarId;
 use bucket_core::did::BucketId;
-use bucket_core::limits::CAR_BYTES_MAX;
+use bucket_core::limits::{CAR_BYTES_MAX, GAS_BASE, GAS_KEY, GAS_LEVEL};
 use bucket_rpc::Client;
 use cid::Cid;
 use fvm_shared::address::Address;
@@ -84,9 +84,9 @@ impl ActorClient {
         self.send("Create", &Message::Create(params)).await
     }
 
-    /// Puts a CAR into its bucket's queue.
+    /// Puts a CAR into its bucket's queue. One that is too large for a message is staged first.
     pub async fn schedule(&self, params: CarParams) -> Result<Sent<ScheduleReturn>, ClientError> {
-        self.send("Schedule", &Message::Schedule(params)).await
+        self.send("Schedule", &Message::Schedule(self.fitting(params).await?)).await
     }
 
     /// Runs at most `max` tasks from the bucket's queue.
@@ -94,12 +94,12 @@ impl ActorClient {
         self.send("Run", &Message::Run(RunParams { bucket: bucket.clone(), max })).await
     }
 
-    /// Runs one CAR at once.
+    /// Runs one CAR at once. One that is too large for a message is staged first.
     pub async fn invoke(&self, params: CarParams) -> Result<Sent<InvokeReturn>, ClientError> {
-        self.send("Invoke", &Message::Invoke(params)).await
+        self.send("Invoke", &Message::Invoke(self.fitting(params).await?)).await
     }
 
-    /// Sends any message.
+    /// Sends any message, as it is: a CAR that is too large for it is refused.
     pub async fn apply(&self, message: &Message) -> Result<Sent<Returned>, ClientError> {
         let sent = self.push(message).await?;
         self.chain.wait(sent).await?.try_map(|bytes| returned(message, &bytes))
@@ -129,7 +129,27 @@ impl ActorClient {
     pub async fn push(&self, message: &Message) -> Result<Cid, ClientError> {
         check_car(message)?;
         let (number, params) = message.encode();
-        self.chain.push(self.actor, number, params.to_vec()).await
+        let reserve = self.reserve(message).await;
+        self.chain.push_with(self.actor, number, params.to_vec(), reserve).await
+    }
+
+    /// Gas that a message needs beside what it uses.
+    ///
+    /// `Run` starts a task only while the gas that is left is enough for whatever all tasks that it took may need
+    /// (bucket-core, `execute`, `Taking`): [`GAS_BASE`], and a path in the bucket's maps for each key. An estimate is of what
+    /// is used, so under its limit the last tasks would never start.
+    async fn reserve(&self, message: &Message) -> u64 {
+        /// A task with a receipt and up to three keys to write; one with more may end a run early.
+        const PATHS: u64 = 4;
+        let Message::Run(params) = message else { return 0 };
+        if params.max == 1 {
+            return 0;
+        }
+        // Why it would fail is told by the estimate.
+        let Ok(Returned::Run(told)) = self.simulate(message).await else { return 0 };
+        let Ok(bucket) = self.bucket(&params.bucket).await else { return 0 };
+        let levels = 2 + u64::from((bucket.ran + bucket.pending()).max(1).ilog2() + 1) / 3;
+        if told.taken > 1 { GAS_BASE + told.taken * PATHS * (GAS_KEY + GAS_LEVEL * levels) } else { 0 }
     }
 
     /// Waits for a message that [`ActorClient::push`] handed in. `T` is its method's return value.

@@ -34,6 +34,9 @@ const RETRY_PAUSE: Duration = Duration::from_secs(2);
 /// Between two lines of progress.
 const TICK: Duration = Duration::from_secs(3);
 
+/// Gas of a block (Lotus, `build/buildconstants/params_shared_vals.go`): no message may have more.
+const BLOCK_GAS_LIMIT: u64 = 10_000_000_000;
+
 /// A message that was executed with exit code 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent<T> {
@@ -153,6 +156,17 @@ impl Chain {
 
     /// Tries, sizes, prices and signs a message, and hands it in. Answers what to wait for.
     pub async fn push(&self, to: Address, method: MethodNum, params: Vec<u8>) -> Result<Cid, ClientError> {
+        self.push_with(to, method, params, 0).await
+    }
+
+    /// As [`Chain::push`], with so much gas more than the node's estimate, as far as a block has it.
+    pub async fn push_with(
+        &self,
+        to: Address,
+        method: MethodNum,
+        params: Vec<u8>,
+        reserve: u64,
+    ) -> Result<Cid, ClientError> {
         let signer = self.signer()?;
         let mut message = Message::new(signer.address(), to, method, params);
         if is_eth_sender(&message.from) {
@@ -164,7 +178,7 @@ impl Chain {
         }
         // The node isn't bothered with what can't be sent anyway.
         self.check_size(&message)?;
-        let message = self.estimate(message).await?;
+        let message = self.estimate(message, reserve).await?;
         self.check_size(&message)?;
         self.check_funds(&message).await?;
         // After this point it costs.
@@ -194,9 +208,11 @@ impl Chain {
     }
 
     /// Has the node execute the message on top of those that wait, and fill in its gas.
-    async fn estimate(&self, message: Message) -> Result<Message, ClientError> {
+    async fn estimate(&self, message: Message, reserve: u64) -> Result<Message, ClientError> {
         match self.rpc.call::<GasEstimateMessageGas>((message.clone(), None, TipsetKey::HEAD)).await {
-            Ok(message) => {
+            Ok(mut message) => {
+                message.gas_limit =
+                    message.gas_limit.max(BLOCK_GAS_LIMIT.min(message.gas_limit.saturating_add(reserve)));
                 let fee = fee(&message);
                 self.tell(Step::Estimated { gas: message.gas_limit, fee });
                 Ok(message)

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use bucket_core::cid::CarId;
 use bucket_core::error::{Abort, explain};
-use bucket_core::limits::{CAR_BYTES_MAX, MESSAGE_BYTES_MAX};
+use bucket_core::limits::{CAR_BYTES_MAX, MESSAGE_BYTES_MAX, STAGED_BYTES_MAX};
 use bucket_core::receipt::ReceiptError;
+use bucket_core::ucan::Denied;
 use bucket_rpc::RpcError;
 use bucket_rpc::json::format_address;
 use cid::Cid;
@@ -28,8 +29,11 @@ pub enum ClientError {
         /// The actor's own words when the node has them, else what the code means.
         message: String,
     },
-    /// A CAR that no message can carry.
-    #[error("expected a CAR of at most {CAR_BYTES_MAX} bytes, got {0}")]
+    /// What is signed, or was to be signed, doesn't give the right.
+    #[error("{name}: {0}", name = .0.name())]
+    Denied(#[from] Denied),
+    /// A CAR that can't be sent: not in one message, and, if it is more than [`STAGED_BYTES_MAX`], not in pieces either.
+    #[error("expected a CAR of at most {max} bytes, got {0}", max = car_bytes_max(*.0))]
     CarTooLarge(usize),
     /// A message that the network's mempools refuse.
     #[error("expected a signed message of at most {MESSAGE_BYTES_MAX} bytes, got {0}")]
@@ -163,6 +167,7 @@ impl ClientError {
             Self::Rpc(error) if error.is_transient() => "node_unreachable",
             Self::Rpc(_) => "node",
             Self::Abort { .. } => "abort",
+            Self::Denied(_) => "denied",
             Self::CarTooLarge(_) => "car_too_large",
             Self::MessageTooLarge(_) => "message_too_large",
             Self::Funds { .. } => "funds",
@@ -193,6 +198,9 @@ impl ClientError {
                 "Start a node, or name one with --node or FULLNODE_API_INFO.".into()
             }
             Self::Abort { code, .. } => return abort_hint(*code).map(Into::into),
+            Self::CarTooLarge(size) if *size <= STAGED_BYTES_MAX => {
+                "Nothing was signed or sent. `bucket invoke` and `bucket schedule` send it in pieces.".into()
+            }
             Self::CarTooLarge(_) | Self::MessageTooLarge(_) => {
                 "Nothing was signed or sent. Split the data over several CARs, or keep it elsewhere and send its hash."
                     .into()
@@ -214,6 +222,7 @@ impl ClientError {
             Self::Indexer { .. } => "Start the indexer, or name it with --indexer or BUCKET_INDEXER.".into(),
             Self::NotServed { .. } => "It may be behind the chain: try again with --wait.".into(),
             Self::Mismatch { .. } => "Don't use these bytes. Ask another indexer with --indexer.".into(),
+            Self::Denied(denied) => return denied_hint(denied).map(Into::into),
             Self::NoKey => "Make a key with `bucket wallet new` or take one with `bucket wallet import`.".into(),
             Self::Undeployable { .. } => {
                 "Native actors run on the project's devnet, on a Lotus devnet whose Init admits the code, and on IPC \
@@ -226,14 +235,39 @@ impl ClientError {
     }
 }
 
+/// The bound that a size is over.
+fn car_bytes_max(size: usize) -> usize {
+    if size > STAGED_BYTES_MAX { STAGED_BYTES_MAX } else { CAR_BYTES_MAX }
+}
+
 fn abort_hint(code: u32) -> Option<&'static str> {
     Some(match code {
         7 => "The state changed meanwhile and needs more gas: send it again.",
         17 => "Create it with `bucket create --did <bucket>`.",
-        18 => "Send as one of its controllers with --from; `bucket bucket <did>` lists them.",
+        18 => {
+            "Send as one of its controllers with --from (`bucket bucket <did>` lists them), or sign it with --as, with \
+             the delegations to that key as --proof."
+        }
         22 => "Is --actor the address of a bucket actor?",
         42 => "Split the data over several CARs.",
-        47 => "Run the queue with `bucket run <bucket>`.",
+        47 | 56 => "Run the queue with `bucket run <bucket>`.",
+        53 => "A signed invocation counts once. To do the same again sign it anew, with another nonce.",
+        54 => "Create it with its key in the wallet (`bucket key import`), or with --proof.",
+        55 => "Controllers and mode have to be those that were signed.",
+        57 => "A hook is ADDRESS:METHOD, where the method is from 16777216 on, or a name.",
+        59 => "Send it with `bucket stage <file>` first.",
+        60 => "`bucket unstage <car>` drops what is incomplete; then stage it anew.",
+        61 => "Schedule or invoke what is staged, or drop it with `bucket unstage <car>`.",
+        67 => "Give all delegations from the bucket to the key with --proof.",
+        74 => "Sign it anew, with a later --exp, or ask for a new delegation.",
+        _ => return None,
+    })
+}
+
+fn denied_hint(denied: &Denied) -> Option<&'static str> {
+    Some(match denied {
+        Denied::InvalidClaim(_) => "Give all delegations from the bucket to the key with --proof.",
+        Denied::Expired { .. } => "Ask who gave it for a new delegation.",
         _ => return None,
     })
 }
@@ -280,12 +314,22 @@ mod tests {
         assert!(error.hint().unwrap().contains("Nothing was signed"));
         let error = ClientError::Abort { code: 17, message: "unknown bucket".into() };
         assert!(error.hint().unwrap().contains("bucket create"));
+        let error = ClientError::CarTooLarge(2 << 20);
+        assert_eq!(error.to_string(), "expected a CAR of at most 1048576 bytes, got 2097152");
+        let error = ClientError::from(Denied::TooManyProofs(9));
+        assert_eq!(
+            error.to_string(),
+            "TooManyProofs: expected at most 8 proofs, got 9: each costs a signature to verify"
+        );
     }
 
     #[test]
     fn exit_codes_of_actor_and_system_have_words() {
         assert_eq!(explain_exit(46), "the queue is empty: schedule a CAR first");
         assert_eq!(explain_exit(7), "out of gas");
+        for code in 53..=77 {
+            assert!(code == 63 || !explain_exit(code).contains("doesn't know"), "{code}");
+        }
         assert!(explain_exit(9999).contains("doesn't know"));
     }
 }

@@ -187,10 +187,35 @@ impl ActorClient {
 
     /// As [`ActorClient::fetch_receipt`], and waits until both chain and indexer have it.
     pub async fn wait_receipt(&self, bucket: &BucketId, car: &CarId) -> Result<Fetched, ClientError> {
+        self.poll_receipt(bucket, car, false).await
+    }
+
+    /// Follows a CAR from pending to done: waits until it isn't in the queue any more and its receipt is there, and tells at
+    /// once whenever it stands otherwise.
+    pub async fn follow_receipt(&self, bucket: &BucketId, car: &CarId) -> Result<Fetched, ClientError> {
+        let fetched = self.poll_receipt(bucket, car, true).await?;
+        self.chain.tell(Step::Note(format!("done: receipt {}", fetched.id)));
+        Ok(fetched)
+    }
+
+    /// A CAR that is forced has a receipt while it waits.
+    async fn fetch_settled(&self, bucket: &BucketId, car: &CarId) -> Result<Fetched, ClientError> {
+        match self.receipt(bucket, car).await? {
+            ReceiptReturn { position: Some(position), .. } => Err(ClientError::ReceiptPending { car: *car, position }),
+            _ => self.fetch_receipt(bucket, car).await,
+        }
+    }
+
+    async fn poll_receipt(&self, bucket: &BucketId, car: &CarId, follow: bool) -> Result<Fetched, ClientError> {
         let start = Instant::now();
         let mut pause = POLL.0;
+        let mut told = String::new();
         loop {
-            let waiting = match self.fetch_receipt(bucket, car).await {
+            let found = match follow {
+                true => self.fetch_settled(bucket, car).await,
+                false => self.fetch_receipt(bucket, car).await,
+            };
+            let waiting = match found {
                 Err(
                     error @ (ClientError::ReceiptNotFound(_)
                     | ClientError::ReceiptPending { .. }
@@ -205,7 +230,9 @@ impl ActorClient {
                 let seconds = timeout.as_secs();
                 return Err(ClientError::ReceiptTimeout { car: *car, seconds, last: waiting });
             }
-            if start.elapsed() > Duration::from_secs(1) {
+            let news = follow && waiting != told;
+            if news || (!follow && start.elapsed() > Duration::from_secs(1)) {
+                told.clone_from(&waiting);
                 self.chain.tell(Step::Receipt(*car, waiting, start.elapsed()));
             }
             tokio::time::sleep(pause).await;

@@ -51,6 +51,9 @@ pub enum KeyError {
     /// The address has no key here.
     #[error("the wallet has no key for {0}: `bucket wallet list` shows those that it has")]
     Absent(String),
+    /// The DID has no key here.
+    #[error("the wallet has no key of {0}: `bucket key list` shows those that it has")]
+    DidAbsent(String),
     /// Others may read the key.
     #[error(
         "{path} can be read by others (mode {mode:o}): run `chmod 600 {path}` and think about whether to replace the key"

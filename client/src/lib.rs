@@ -1,6 +1,7 @@
 //! The client of Bucket VM: wallet, messages, verified receipts, CAR files. The binary `bucket` is a thin layer over it.
 //!
-//! - [`Key`] signs, [`Wallet`] keeps keys in a directory;
+//! - [`Key`] signs messages, [`Identity`] UCANs, [`Wallet`] keeps keys in a directory;
+//! - [`ucan`] reads, sorts, judges and makes UCANs;
 //! - [`Chain`] sends a message to any actor through any Lotus-compatible node, and [`ActorClient`] those of the bucket actor;
 //! - [`Gateway`] downloads receipts, and [`ActorClient::fetch_receipt`] compares them with what the chain committed to;
 //! - [`proof`] makes files that prove a receipt to those who know a block header, and judges them;
@@ -18,11 +19,15 @@ pub mod dag_json;
 pub mod deploy;
 pub mod error;
 pub mod fetch;
+pub mod hook;
 pub mod identity;
 pub mod key;
+pub mod keyring;
 pub mod progress;
 pub mod proof;
+pub mod staging;
 pub mod task;
+pub mod ucan;
 pub mod wallet;
 
 pub use actor::ActorClient;
@@ -32,5 +37,6 @@ pub use error::ClientError;
 pub use fetch::{Fetched, Gateway};
 pub use identity::{Identity, IdentityKind};
 pub use key::{Key, Signer};
+pub use keyring::Named;
 pub use progress::{Progress, Step};
 pub use wallet::Wallet;

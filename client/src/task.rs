@@ -6,10 +6,14 @@ use bucket_core::car::{Car, Transaction};
 use bucket_core::cid::{NativeHasher, RAW};
 use bucket_core::dag_cbor::{self, Ipld};
 use bucket_core::did::BucketId;
-use bucket_core::limits::CAR_BYTES_MAX;
+use bucket_core::error::Abort;
+use bucket_core::limits::STAGED_BYTES_MAX;
 use bucket_core::task::{Task, kind};
+use bucket_core::ucan::Request;
 
 use crate::error::ClientError;
+use crate::identity::Identity;
+use crate::ucan::{Held, sign};
 
 /// Bytes of a fresh nonce.
 const NONCE_BYTES: usize = 12;
@@ -43,6 +47,18 @@ impl Draft {
 
     /// The CAR: the files in their order, then the task as the root. What the machine would refuse is refused here.
     pub fn pack(self) -> Result<Vec<u8>, ClientError> {
+        let (task, transaction) = self.write()?;
+        sized(task.to_car_with(transaction))
+    }
+
+    /// The same CAR, signed by `key`: the task is an invocation's, and its chain of proofs, which is looked for among
+    /// `held`, stands before it. `exp` and `now` are seconds in unix time.
+    pub fn sign(self, key: &Identity, held: &[Held], exp: Option<u64>, now: u64) -> Result<Vec<u8>, ClientError> {
+        let (task, transaction) = self.write()?;
+        sized(sign::invocation(key, task, transaction, held, exp, now)?)
+    }
+
+    fn write(self) -> Result<(Task, Transaction<NativeHasher>), ClientError> {
         let Self { bucket, cmd, mut args, files, nonce } = self;
         let mut transaction = Transaction::<NativeHasher>::default();
         for (name, data) in files {
@@ -54,22 +70,26 @@ impl Draft {
         let task = Task { sub: bucket, cmd, args, nonce };
         dag_cbor::check(&task.to_ipld()).map_err(ClientError::Input)?;
         let task = Task::from_ipld(task.to_ipld()).map_err(|error| ClientError::Input(error.to_string()))?;
-        let car = task.to_car_with(transaction);
-        if car.len() > CAR_BYTES_MAX {
-            return Err(ClientError::CarTooLarge(car.len()));
-        }
-        Ok(car)
+        Ok((task, transaction))
     }
+}
+
+fn sized(car: Vec<u8>) -> Result<Vec<u8>, ClientError> {
+    if car.len() > STAGED_BYTES_MAX { Err(ClientError::CarTooLarge(car.len())) } else { Ok(car) }
+}
+
+/// What a CAR asks for: its root is a task, or an invocation that signs one.
+pub fn asked(car: &Car) -> Result<Task, Abort> {
+    Ok(match Request::from_car::<NativeHasher>(car)? {
+        Some(request) => request.invocation.draft.task,
+        None => Task::from_ipld(car.root_value())?,
+    })
 }
 
 /// Checks a CAR that was packed elsewhere as the machine will.
 pub fn check(car: Vec<u8>, bucket: &BucketId) -> Result<(Vec<u8>, Task), ClientError> {
-    use bucket_core::error::Abort;
-    if car.len() > CAR_BYTES_MAX {
-        return Err(ClientError::CarTooLarge(car.len()));
-    }
-    let car = Car::decode::<NativeHasher>(car).map_err(|error| ClientError::from(Abort::Car(error)))?;
-    let task = Task::from_ipld(car.root_value()).map_err(|error| ClientError::from(Abort::Task(error)))?;
+    let car = Car::decode::<NativeHasher>(sized(car)?).map_err(|error| ClientError::from(Abort::Car(error)))?;
+    let task = asked(&car)?;
     if task.sub != *bucket {
         return Err(Abort::Subject { sub: task.sub, bucket: bucket.clone() }.into());
     }
@@ -103,10 +123,21 @@ mod tests {
     }
 
     #[test]
+    fn signed_cars_hold_the_same_task() {
+        let key = Identity::generate(Default::default()).unwrap();
+        let mut draft = Draft::new(key.did(), "/kv/put", crate::dag_json::read(r#"{"key": 1}"#).unwrap()).unwrap();
+        draft.files.push(("value".into(), b"some bytes".to_vec()));
+        let (_, unsigned) = check(draft.clone().pack().unwrap(), &key.did()).unwrap();
+        let signed = draft.sign(&key, &[], None, 0).unwrap();
+        let (car, task) = check(signed.clone(), &key.did()).unwrap();
+        assert_eq!((task, car), (unsigned, signed));
+    }
+
+    #[test]
     fn what_the_machine_would_refuse_is_refused_before() {
         assert!(draft("[1]").unwrap_err().to_string().contains("got a list"));
         let mut large = draft("{}").unwrap();
-        large.files.push(("file".into(), vec![0; CAR_BYTES_MAX]));
+        large.files.push(("file".into(), vec![0; STAGED_BYTES_MAX]));
         assert_eq!(large.pack().unwrap_err().code(), "car_too_large");
         let mut twice = draft(r#"{"file": 1}"#).unwrap();
         twice.files.push(("file".into(), vec![0]));

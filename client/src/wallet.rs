@@ -3,7 +3,7 @@
 //! ```text
 //! ~/.bucket/            0700
 //!   keys/f1….key        0600   keys that sign messages; f410…. for those of Ethereum accounts
-//!   dids/zQ3s….key      0600   keys of the buckets' DIDs
+//!   dids/zQ3s….key      0600   keys of DIDs, see keyring.rs
 //!   default             the address that signs unless another is named
 //! ```
 
@@ -58,7 +58,7 @@ impl Wallet {
 
     /// All addresses, sorted by their text.
     pub fn list(&self) -> Result<Vec<Address>, ClientError> {
-        let names = names(&self.dir.join("keys"))?;
+        let names = names(&self.dir.join("keys"), ".key")?;
         Ok(names.iter().filter_map(|name| parse_address(name).ok()).collect())
     }
 
@@ -107,7 +107,7 @@ impl Wallet {
 
     /// The DIDs whose keys are here.
     pub fn dids(&self) -> Result<Vec<BucketId>, ClientError> {
-        let names = names(&self.dir.join("dids"))?;
+        let names = names(&self.dir.join("dids"), ".key")?;
         Ok(names.iter().filter_map(|name| format!("did:key:{name}").parse().ok()).collect())
     }
 
@@ -125,7 +125,7 @@ impl Wallet {
         self.dir.join("keys").join(file_name(address) + ".key")
     }
 
-    fn did_path(&self, did: &BucketId) -> PathBuf {
+    pub(crate) fn did_path(&self, did: &BucketId) -> PathBuf {
         // Colons are no part of file names everywhere; only did:key has keys here.
         let name = did.as_str().trim_start_matches("did:key:").replace([':', '%'], "_");
         self.dir.join("dids").join(name + ".key")
@@ -147,7 +147,8 @@ fn file_name(address: &Address) -> String {
     format_address_in(Network::Mainnet, address)
 }
 
-fn names(dir: &Path) -> Result<Vec<String>, ClientError> {
+/// The files of a directory with this ending, without it, sorted.
+pub(crate) fn names(dir: &Path, ending: &str) -> Result<Vec<String>, ClientError> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
@@ -156,7 +157,7 @@ fn names(dir: &Path) -> Result<Vec<String>, ClientError> {
     let mut names = Vec::new();
     for entry in entries {
         let name = entry.map_err(|error| ClientError::file(dir, error))?.file_name();
-        names.extend(name.to_str().and_then(|name| name.strip_suffix(".key")).map(str::to_owned));
+        names.extend(name.to_str().and_then(|name| name.strip_suffix(ending)).map(str::to_owned));
     }
     names.sort();
     Ok(names)
@@ -194,7 +195,7 @@ fn private_dir(dir: &Path) -> Result<(), ClientError> {
 }
 
 #[cfg(unix)]
-fn check_mode(path: &Path) -> Result<(), ClientError> {
+pub(crate) fn check_mode(path: &Path) -> Result<(), ClientError> {
     use std::os::unix::fs::PermissionsExt;
     let mode = fs::metadata(path).map_err(|error| ClientError::file(path, error))?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
@@ -204,7 +205,7 @@ fn check_mode(path: &Path) -> Result<(), ClientError> {
 }
 
 #[cfg(not(unix))]
-fn check_mode(_: &Path) -> Result<(), ClientError> {
+pub(crate) fn check_mode(_: &Path) -> Result<(), ClientError> {
     Ok(())
 }
 

@@ -6,10 +6,11 @@ use bucket_core::car::Car;
 use bucket_core::cid::{DAG_CBOR, NativeHasher};
 use bucket_core::dag_cbor;
 use bucket_core::error::Abort;
-use bucket_core::limits::CAR_BYTES_MAX;
-use bucket_core::task::Task;
+use bucket_core::limits::STAGED_BYTES_MAX;
 use cid::Cid;
 use serde::Serialize;
+
+use crate::task;
 
 use super::{Block, Hashed, check_hash, hash_name, read, text, texts};
 
@@ -45,7 +46,7 @@ pub struct Unverified {
     pub hash: String,
 }
 
-/// Whether a message could carry the CAR.
+/// Whether the CAR could run: carried by a message, or staged.
 #[derive(Debug, Serialize)]
 pub struct Machine {
     /// Whether it is in the machine's strict form, with a task as its root.
@@ -120,12 +121,11 @@ impl Verdict {
 
 fn machine(bytes: &[u8]) -> Machine {
     let accept = || -> Result<(), Abort> {
-        if bytes.len() > CAR_BYTES_MAX {
+        if bytes.len() > STAGED_BYTES_MAX {
             return Err(Abort::TooLarge(bytes.len()));
         }
         let car = Car::decode::<NativeHasher>(bytes.to_vec())?;
-        Task::from_ipld(car.root_value())?;
-        Ok(())
+        task::asked(&car).map(drop)
     };
     match accept() {
         Ok(()) => Machine { accepted: true, why: None, exit_code: None },

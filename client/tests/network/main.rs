@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use bucket_client::deploy::deploy;
 use bucket_client::{ActorClient, Chain, ClientError, Gateway, Signer};
-use bucket_core::abi::{InvokeReturn, ReceiptReturn, Status, encode, method};
-use bucket_core::bucket::Mode;
+use bucket_core::abi::*;
+use bucket_core::bucket::{Bucket, Mode};
 use bucket_core::cid::{CarId, NativeHasher, RAW, block_cid};
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
-use bucket_core::limits::CAR_BYTES_MAX;
+use bucket_core::limits::{CAR_BYTES_MAX, GAS_BASE, STAGED_BYTES_MAX};
 use bucket_core::receipt::Receipt;
 use fvm_shared::address::Address;
 use fvm_shared::econ::TokenAmount;
@@ -23,13 +23,13 @@ fn bucket() -> BucketId {
 
 fn invoke_return() -> InvokeReturn {
     let root = block_cid::<NativeHasher>(RAW, b"root");
-    InvokeReturn { receipt: CarId([1; 32]), ran: true, ok: Some(true), root }
+    InvokeReturn { receipt: CarId([1; 32]), ran: true, ok: Some(true), root, sent: vec![] }
 }
 
 #[tokio::test]
 async fn a_message_is_priced_numbered_signed_and_decoded() {
     let (client, node) = client(Node { result: (0, encode(&invoke_return()).to_vec()), ..Node::default() }).await;
-    let sent = client.invoke(&bucket(), b"some car".to_vec(), false).await.unwrap();
+    let sent = client.invoke(CarParams::new(bucket(), b"some car".to_vec())).await.unwrap();
     assert_eq!((sent.value, sent.gas_used, sent.height), (invoke_return(), 42, 7));
 
     let node = node.lock().unwrap();
@@ -45,16 +45,61 @@ async fn a_message_is_priced_numbered_signed_and_decoded() {
 #[tokio::test]
 async fn what_is_too_large_is_refused_before_anybody_is_asked() {
     let (client, node) = client(Node::default()).await;
-    let error = client.invoke(&bucket(), vec![0; CAR_BYTES_MAX + 1], false).await.unwrap_err();
+    let raw = Message::Invoke(CarParams::new(bucket(), vec![0; CAR_BYTES_MAX + 1]));
+    let error = client.apply(&raw).await.unwrap_err();
     assert!(matches!(error, ClientError::CarTooLarge(61_441)), "{error}");
-    let error = client.schedule(&bucket(), vec![0; CAR_BYTES_MAX + 1], false).await.unwrap_err();
-    assert_eq!(error.code(), "car_too_large");
+    let staged = CarParams::new(bucket(), vec![0; STAGED_BYTES_MAX + 1]);
+    let error = client.invoke(staged.clone()).await.unwrap_err();
+    assert!(matches!(error, ClientError::CarTooLarge(1_048_577)), "{error}");
+    assert_eq!(client.schedule(staged).await.unwrap_err().code(), "car_too_large");
     let error = client.chain().push(Address::new_id(1000), 2, vec![0; 64 << 10]).await.unwrap_err();
     assert_eq!(error.code(), "message_too_large");
     assert!(node.lock().unwrap().asked.is_empty());
     // The largest CAR fits.
-    assert!(client.invoke(&bucket(), vec![0; CAR_BYTES_MAX], false).await.is_err_and(|e| e.code() == "return"));
+    assert!(client.invoke(CarParams::new(bucket(), vec![0; CAR_BYTES_MAX])).await.is_err_and(|e| e.code() == "return"));
     assert_eq!(node.lock().unwrap().pushed.len(), 1);
+}
+
+#[tokio::test]
+async fn a_large_car_is_staged_by_its_missing_pieces() {
+    let car = vec![7; 3 * CAR_BYTES_MAX];
+    let id = CarId::of::<NativeHasher>(&car);
+    let told = StageReturn { car: id, missing: vec![0, 2], expires: 99 };
+    let (client, node) = client(Node { result: (0, encode(&told).to_vec()), ..Node::default() }).await;
+    let staged = client.stage(&car).await.unwrap();
+    assert_eq!((staged.car, staged.pieces, staged.sent, staged.expires), (id, 3, 2, 99));
+    assert_eq!(staged.gas_used, 3 * 42);
+    let node = node.lock().unwrap();
+    let read = |signed: &bucket_rpc::json::SignedMessage| {
+        Message::read(signed.message.method, &signed.message.params).unwrap().unwrap()
+    };
+    let messages: Vec<_> = node.pushed.iter().map(read).collect();
+    let [Message::Stage(stage), Message::Chunk(first), Message::Chunk(last)] = &messages[..] else {
+        panic!("{messages:?}")
+    };
+    assert_eq!((stage.car, stage.size, stage.chunks.len()), (id, car.len() as u64, 3));
+    assert_eq!((first.index, last.index, last.data.len()), (0, 2, CAR_BYTES_MAX));
+    // Waited for before the last is estimated.
+    let waits = node.asked.iter().filter(|asked| **asked == "StateWaitMsg").count();
+    assert_eq!((waits, node.asked.last()), (3, Some(&"StateWaitMsg")));
+}
+
+#[tokio::test]
+async fn a_run_of_several_tasks_has_room_for_the_machines_reserve() {
+    let root = block_cid::<NativeHasher>(RAW, b"root");
+    let told = |taken| RunReturn { ran: taken, failed: 0, pending: 0, root, taken, stopped: false, sent: vec![] };
+    let record =
+        Bucket { controllers: vec![], mode: Mode::Atomic, root, queue: None, head: 0, tail: 2, receipts: root, ran: 5 };
+    for (taken, max, expected) in
+        [(2, 10, 1_000_000 + GAS_BASE + 2 * 4 * 6_000_000), (1, 10, 1_000_000), (2, 1, 1_000_000)]
+    {
+        let mut with = Node { result: (0, encode(&told(taken)).to_vec()), ..Node::default() };
+        with.calls.insert(method::RUN, (0, encode(&told(taken)).to_vec(), String::new()));
+        with.calls.insert(method::BUCKET, (0, encode(&record).to_vec(), String::new()));
+        let (client, node) = client(with).await;
+        client.run(&bucket(), max).await.unwrap();
+        assert_eq!(node.lock().unwrap().pushed[0].message.gas_limit, expected);
+    }
 }
 
 #[tokio::test]
@@ -64,7 +109,8 @@ async fn an_abort_is_told_in_the_actors_words_and_costs_nothing() {
         "message failed with backtrace:\n00: f01000 (method 508237557) -- bucket did:key:z1 exists already (48)";
     with.calls.insert(method::CREATE, (48, vec![], error.into()));
     let (client, node) = client(with).await;
-    let error = client.create(&bucket(), Mode::Atomic, vec![]).await.unwrap_err();
+    let params = CreateParams { bucket: bucket(), controllers: vec![], mode: Mode::Atomic, proof: None };
+    let error = client.create(params).await.unwrap_err();
     let ClientError::Abort { code: 48, message } = &error else { panic!("{error}") };
     assert_eq!(message, "bucket did:key:z1 exists already");
     assert!(node.lock().unwrap().pushed.is_empty());
@@ -121,7 +167,7 @@ async fn messages_sent_at_once_get_nonces_of_their_own() {
     let tasks: Vec<_> = (0..8u8)
         .map(|i| {
             let client = client.clone();
-            tokio::spawn(async move { client.invoke(&bucket(), vec![i], false).await.unwrap() })
+            tokio::spawn(async move { client.invoke(CarParams::new(bucket(), vec![i])).await.unwrap() })
         })
         .collect();
     for task in tasks {

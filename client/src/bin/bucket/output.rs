@@ -14,19 +14,24 @@ pub struct Answer {
     pub json: Value,
     /// For people.
     pub text: String,
-    /// Whether the answer is the one that was hoped for; else the exit code is 1.
-    pub good: bool,
+    /// The exit code: 0 when the answer is the one that was hoped for.
+    pub exit: u8,
 }
 
 impl Answer {
     /// An answer of lines `name  value`.
     pub fn table(json: Value, lines: &[(&str, String)]) -> Self {
-        Self { json, text: table(lines), good: true }
+        Self { json, text: table(lines), exit: 0 }
+    }
+
+    /// The same answer, with exit code 1 if it isn't the one that was hoped for.
+    pub fn judged(self, good: bool) -> Self {
+        Self { exit: u8::from(!good), ..self }
     }
 
     /// An answer whose text was made by hand.
     pub fn text(json: Value, text: impl Into<String>) -> Self {
-        Self { json, text: text.into(), good: true }
+        Self { json, text: text.into(), exit: 0 }
     }
 }
 
@@ -47,7 +52,7 @@ pub fn print_answer(answer: &Answer, json: bool) -> ExitCode {
     let text = if json { answer.json.to_string() } else { answer.text.clone() };
     // A reader that went away, like `head`, is no error of ours.
     let _ = writeln!(io::stdout(), "{text}");
-    if answer.good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    ExitCode::from(answer.exit)
 }
 
 /// Prints an error: to stderr for people, to stdout as JSON.

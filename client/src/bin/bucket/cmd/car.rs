@@ -88,14 +88,12 @@ impl Car {
             }
             Self::Inspect { car, values } => {
                 let inspection = inspect(&read(&car)?, values)?;
-                Ok(Answer {
-                    good: inspection.error.is_none(),
-                    ..Answer::text(to_json(&inspection)?, list(&inspection))
-                })
+                let answer = Answer::text(to_json(&inspection)?, list(&inspection));
+                Ok(answer.judged(inspection.error.is_none()))
             }
             Self::Verify { car } => {
                 let verdict = verify(&read(&car)?);
-                Ok(Answer { good: verdict.valid, ..Answer::text(to_json(&verdict)?, judge(&verdict)) })
+                Ok(Answer::text(to_json(&verdict)?, judge(&verdict)).judged(verdict.valid))
             }
         }
     }

@@ -1,95 +1,30 @@
-//! The task of `invoke` and `schedule`: packed from the command line, or from a CAR file.
+//! `bucket pack`
 
-use std::path::PathBuf;
+use bucket_client::ClientError;
+use serde_json::json;
 
-use bucket_client::{ClientError, dag_json, task};
-use bucket_core::cid::{CarId, NativeHasher};
-use bucket_core::did::BucketId;
-
-use super::{read, write};
+use super::task::{Packed, Task};
 use crate::context::Context;
+use crate::output::Answer;
 
-/// What to do.
+/// Pack a task into a CAR file, signed with --as, and send nothing
+///
+/// Needs no node. Whoever gets the file can send it with `bucket invoke BUCKET --car FILE`; what is signed counts whoever
+/// sends it.
+///
+/// Example: bucket pack did:key:zQ3s… /kv/put '{"key": "a", "value": 1}' --as alice --proof alice.ucan --save task.car
 #[derive(Debug, clap::Args)]
-pub struct Task {
-    /// The bucket's DID
-    pub bucket: BucketId,
-
-    /// The command, like /kv/put
-    #[arg(required_unless_present = "car", conflicts_with = "car")]
-    pub cmd: Option<String>,
-
-    /// The command's arguments as DAG-JSON
-    #[arg(value_name = "DAG-JSON", default_value = "{}", conflicts_with = "car")]
-    pub args: String,
-
-    /// Send a file along and link to it from the argument NAME; may be given several times
-    #[arg(long, value_name = "NAME=PATH", value_parser = named_path, conflicts_with = "car")]
-    pub file: Vec<(String, PathBuf)>,
-
-    /// Send this CAR as it is; its root must be a task for the bucket
-    #[arg(long, value_name = "FILE")]
-    pub car: Option<PathBuf>,
-
-    /// The nonce; the same task with the same nonce runs once. Default: random
-    #[arg(long, value_name = "HEX", value_parser = hex_bytes, conflicts_with = "car")]
-    pub nonce: Option<Nonce>,
-
-    /// Run it again even if it ran already
-    #[arg(long)]
-    pub force: bool,
-
-    /// Keep the CAR in a file, to send it again or elsewhere
-    #[arg(long, value_name = "FILE")]
-    pub save: Option<PathBuf>,
+#[command(mut_arg("save", |arg| arg.required(true)))]
+pub struct Pack {
+    #[command(flatten)]
+    task: Task,
 }
 
-/// Bytes of a nonce.
-#[derive(Debug, Clone)]
-pub struct Nonce(Vec<u8>);
-
-/// A CAR that is ready to be sent.
-pub struct Packed {
-    pub bucket: BucketId,
-    pub id: CarId,
-    pub car: Vec<u8>,
-    pub force: bool,
-}
-
-impl Task {
-    /// Packs the CAR and tells its id: the receipt's key.
-    pub fn pack(self, cx: &Context) -> Result<Packed, ClientError> {
-        let Self { bucket, cmd, args, file, car, nonce, force, save } = self;
-        let car = match (car, cmd) {
-            (Some(path), _) => task::check(read(&path)?, &bucket)?.0,
-            (None, Some(cmd)) => {
-                let mut draft = task::Draft::new(bucket.clone(), &cmd, dag_json::read(&args)?)?;
-                for (name, path) in file {
-                    draft.files.push((name, read(&path)?));
-                }
-                if let Some(Nonce(nonce)) = nonce {
-                    draft.nonce = nonce;
-                }
-                draft.pack()?
-            }
-            (None, None) => return Err(ClientError::Input("expected a command or --car".into())),
-        };
-        let id = CarId::of::<NativeHasher>(&car);
-        if let Some(path) = save {
-            write(&path, &car)?;
-        }
-        cx.note(format!("CAR {id} ({} bytes)", car.len()));
-        Ok(Packed { bucket, id, car, force })
+impl Pack {
+    pub fn run(self, cx: &Context) -> Result<Answer, ClientError> {
+        let Self { task } = self;
+        let Packed { bucket, id, car, .. } = task.pack(cx)?;
+        let json = json!({"bucket": bucket, "car": id, "size": car.len()});
+        Ok(Answer::text(json, format!("{id} ({} bytes)", car.len())))
     }
-}
-
-fn named_path(text: &str) -> Result<(String, PathBuf), String> {
-    match text.split_once('=') {
-        Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), path.into())),
-        _ => Err("expected NAME=PATH, like value=photo.png".into()),
-    }
-}
-
-fn hex_bytes(text: &str) -> Result<Nonce, String> {
-    hex::decode(text).map(Nonce).map_err(|error| format!("expected hex, like 00ff: {error}"))
 }

@@ -59,8 +59,8 @@ impl Proof {
             cx.note(format!("wrote {} bytes to {}", bytes.len(), path.display()));
         }
         let mut answer = show(&proof);
-        answer.good = proof.found.status == Status::Done;
-        if header.is_none() && !answer.good && came_since(&client, &proof).await {
+        answer = answer.judged(proof.found.status == Status::Done);
+        if header.is_none() && answer.exit != 0 && came_since(&client, &proof).await {
             answer.json["behind"] = json!(true);
             answer.text.push_str("\nThe node has more since, which no header commits to yet: try again with --wait.");
         }

@@ -31,6 +31,10 @@ pub struct Receipt {
     #[arg(long, conflicts_with = "chain_only")]
     wait: bool,
 
+    /// As --wait, and tell how it stands meanwhile, from pending to done
+    #[arg(long, conflicts_with = "chain_only")]
+    follow: bool,
+
     /// Keep the receipt in a CAR file
     #[arg(long, value_name = "FILE", conflicts_with = "chain_only")]
     out: Option<PathBuf>,
@@ -46,10 +50,12 @@ pub struct Receipt {
 
 impl Receipt {
     pub async fn run(self, cx: &Context) -> Result<Answer, ClientError> {
-        let Self { bucket, car, wait, out, history, chain_only } = self;
+        let Self { bucket, car, wait, follow, out, history, chain_only } = self;
         let client = cx.client().await?;
         let mut known = None;
-        let fetched = if wait {
+        let fetched = if follow {
+            client.follow_receipt(&bucket, &car).await?
+        } else if wait {
             client.wait_receipt(&bucket, &car).await?
         } else {
             let found = client.receipt(&bucket, &car).await?;
@@ -105,7 +111,7 @@ fn chain_answer(bucket: &BucketId, car: &CarId, found: &ReceiptReturn) -> Answer
         (Status::NotFound, ..) => "not found: the bucket has never seen this CAR".to_owned(),
         _ => status(*known).to_owned(),
     };
-    Answer { json, text, good: *known == Status::Done }
+    Answer::text(json, text).judged(*known == Status::Done)
 }
 
 /// A verified receipt.

@@ -5,7 +5,7 @@ use bucket_core::did::BucketId;
 use bucket_core::limits::RUN_MAX;
 use serde_json::json;
 
-use super::{sent_json, sent_text};
+use super::{sent_codes, sent_json, sent_text};
 use crate::context::Context;
 use crate::output::Answer;
 
@@ -31,14 +31,20 @@ impl Run {
         let value = &sent.value;
         let json = json!({
             "bucket": bucket, "ran": value.ran, "failed": value.failed, "pending": value.pending,
-            "root": value.root.to_string(), "message": sent_json(&sent),
+            "root": value.root.to_string(), "taken": value.taken, "stopped": value.stopped, "sent": value.sent,
+            "message": sent_json(&sent),
         });
-        let lines = [
+        let pending = match value.stopped {
+            true => format!("{}; stopped for lack of gas: run again", value.pending),
+            false => value.pending.to_string(),
+        };
+        let mut lines = vec![
             ("ran", format!("{}, of which {} failed", value.ran, value.failed)),
-            ("pending", value.pending.to_string()),
+            ("pending", pending),
             ("root", value.root.to_string()),
             ("message", sent_text(&sent)),
         ];
+        lines.extend(sent_codes(&value.sent).map(|codes| ("sent", codes)));
         Ok(Answer::table(json, &lines))
     }
 }

@@ -37,8 +37,7 @@ impl Status {
             ("wallet", wallet),
             ("indexer", format!("{}: {indexer}", gateway.url())),
         ];
-        let answer = Answer::table(json, &lines);
-        Ok(Answer { good: actor_good && wallet_good && indexer_good, ..answer })
+        Ok(Answer::table(json, &lines).judged(actor_good && wallet_good && indexer_good))
     }
 }
 

@@ -80,5 +80,5 @@ fn good(proof: &Proof, expected: &Expected) -> Answer {
 
 fn bad(error: &ProofError) -> Answer {
     let json = json!({"valid": false, "error": error.to_string()});
-    Answer { good: false, ..Answer::text(json, format!("not valid: {error}")) }
+    Answer::text(json, format!("not valid: {error}")).judged(false)
 }

@@ -1,7 +1,5 @@
 //! `bucket wallet`
 
-use std::io::Read as _;
-
 use bucket_client::key::KeyType;
 use bucket_client::{ClientError, Wallet as Keys};
 use bucket_rpc::RpcError;
@@ -13,7 +11,7 @@ use fvm_shared::address::Address;
 use fvm_shared::econ::TokenAmount;
 use serde_json::json;
 
-use super::file;
+use super::secret;
 use crate::context::Context;
 use crate::output::Answer;
 
@@ -77,7 +75,7 @@ impl Wallet {
                 added(&keys, &address)
             }
             Self::Import { key } => {
-                let address = keys.import(&exported(key)?)?;
+                let address = keys.import(&secret(key)?)?;
                 cx.glance_at_network().await;
                 added(&keys, &address)
             }
@@ -113,23 +111,6 @@ fn added(keys: &Keys, address: &Address) -> Result<Answer, ClientError> {
 /// The `0x…` form of an f410 address; other addresses have none that anybody would use.
 fn ethereum(address: &Address) -> Option<String> {
     EthAddress::of(address).filter(|_| is_eth_sender(address)).map(|ethereum| ethereum.to_string())
-}
-
-/// The exported key: from stdin, from a file, or as it stands.
-fn exported(key: Option<String>) -> Result<String, ClientError> {
-    match key {
-        Some(key) if key != "-" => match std::fs::read_to_string(&key) {
-            Ok(text) => Ok(text),
-            Err(_) if key.len() > 100 => Ok(key),
-            // Too short to be a key, so it was meant as a file.
-            Err(error) => Err(file(key, error)),
-        },
-        _ => {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).map_err(|error| file("stdin", error))?;
-            Ok(text)
-        }
-    }
 }
 
 fn list(keys: &Keys) -> Result<Answer, ClientError> {
