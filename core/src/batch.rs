@@ -3,13 +3,15 @@
 //! Read it top to bottom: the tasks are prepared, their protocols answer over an overlay, and only then the overlay, the
 //! receipts and the continuations are written to the open bucket. Nothing before the line changes anything.
 
+use std::cell::RefCell;
+
 use crate::abi::Hook;
 use crate::bucket::{Chain, Entry, Mode};
 use crate::car::Car;
 use crate::cid::CarId;
 use crate::did::BucketId;
 use crate::error::{Abort, Failure};
-use crate::fork::{Outgoing, Reach, accept};
+use crate::fork::{Outgoing, Planned, Reach, accept};
 use crate::host::Host;
 use crate::limits::{CHAIN_WORK_MAX, FORK_DEPTH_MAX};
 use crate::map::Bytes;
@@ -84,17 +86,18 @@ pub struct Execution {
 }
 
 /// Runs `batch` on the open bucket, in one call per protocol when the bucket is in mutex mode. Continuations for others are
-/// added to `outgoing`.
+/// added to `outgoing`, and counted in `planned`.
 pub(crate) fn run<H: Host>(
     state: &State<'_, H>,
     open: &mut Open<'_, H>,
     protocols: &Protocols,
     batch: Vec<Ready>,
     outgoing: &mut Vec<Outgoing>,
+    planned: &RefCell<Planned>,
 ) -> Result<Vec<Execution>, Abort> {
     let committed = open.entries()?;
     let rights = batch.iter().map(|ready| (ready.id, &ready.right)).collect();
-    let reach = Reach::new(state, open, rights);
+    let reach = Reach { state, open, rights, planned };
     let mut cx = Cx::new(&committed, &open.id, open.host.epoch(), &reach);
     let replies = match open.bucket.mode {
         Mode::Atomic => one_by_one(&mut cx, protocols, &batch)?,

@@ -1,6 +1,8 @@
 //! The machine: create, schedule, run, invoke. One function, [`apply`], takes a message from one state root to the next, the
 //! same in wasm on the FVM, in process and in a replay.
 
+use std::cell::RefCell;
+
 use cid::Cid;
 
 use crate::abi::*;
@@ -204,7 +206,7 @@ fn invoke<H: Host>(host: &H, protocols: &Protocols, root: &Cid, params: CarParam
     let (issuer, caller) = (issuer(&asked, chain.as_ref()), host.caller());
     let ready = Ready { id, entry, car, task: asked.task, right, chain, caller, issuer, hook, refused: None };
     let mut outgoing = Vec::new();
-    let mut ran = batch::run(&state, &mut open, protocols, vec![ready], &mut outgoing)?;
+    let mut ran = batch::run(&state, &mut open, protocols, vec![ready], &mut outgoing, &RefCell::default())?;
     let [execution] = &ran[..] else { return Err(Abort::State("one task ran as several".into())) };
     let (receipt, ok, touched) = (execution.receipt, Some(execution.ok), others(&outgoing));
     let sent = fork::send_all(&mut state, &mut open, outgoing, &mut ran)?;
@@ -230,11 +232,11 @@ fn run<H: Host>(host: &H, protocols: &Protocols, root: &Cid, params: RunParams) 
     if open.bucket.pending() == 0 {
         return Err(Abort::QueueEmpty(params.bucket));
     }
-    let (mut ran, mut outgoing) = (Vec::new(), Vec::new());
+    let (mut ran, mut outgoing, planned) = (Vec::new(), Vec::new(), RefCell::default());
     let mut taking = Taking { left: params.max.min(RUN_MAX), taken: 0, stopped: false, gas: GAS_BASE };
     // Continuations queue up behind and run in the next round while there is room.
     while let Some(batch) = taking.next(&mut open, protocols)? {
-        ran.extend(batch::run(&state, &mut open, protocols, batch, &mut outgoing)?);
+        ran.extend(batch::run(&state, &mut open, protocols, batch, &mut outgoing, &planned)?);
     }
     let failed = ran.iter().filter(|execution| !execution.ok).count() as u64;
     let (count, touched) = (ran.len() as u64, others(&outgoing));

@@ -29,12 +29,12 @@ pub(crate) struct Reach<'a, 'h, H: Host> {
     pub open: &'a Open<'h, H>,
     /// The right of each task of the batch, by its CAR.
     pub rights: BTreeMap<CarId, &'a Right>,
-    planned: RefCell<Planned>,
+    pub planned: &'a RefCell<Planned>,
 }
 
-/// What the tasks before asked for in the same message, and no map shows yet.
+/// What the tasks before asked for in the same message, in whichever round, and no map shows yet.
 #[derive(Clone, Default)]
-struct Planned {
+pub(crate) struct Planned {
     /// Continuations for a bucket, of each caller.
     queued: BTreeMap<BucketId, BTreeMap<ActorID, u64>>,
     brought: BTreeMap<[u8; 32], CarId>,
@@ -78,11 +78,7 @@ fn too_large(most: usize, what: &str, how: &str) -> Error {
     Failure::new("ForkTooLarge", format!("expected {what} of at most {most} bytes{how}, got more")).into()
 }
 
-impl<'a, 'h, H: Host> Reach<'a, 'h, H> {
-    pub fn new(state: &'a State<'h, H>, open: &'a Open<'h, H>, rights: BTreeMap<CarId, &'a Right>) -> Self {
-        Self { state, open, rights, planned: RefCell::default() }
-    }
-
+impl<H: Host> Reach<'_, '_, H> {
     fn pack_one(&self, fork: Fork, call: &Call<'_>, planned: &mut Planned) -> Result<Packed, Error> {
         let bytes = match &fork.ask {
             Ask::Task(task) => task.to_car_from::<H::Hasher>(call.car).map_err(invalid)?,

@@ -59,7 +59,7 @@ fn check_queue<S: Blockstore, H: Hasher>(
         })?;
         let (mut counted, mut counts) = (0, 0);
         queue.each_of(|key| !is_task(key), |_, count: u64| counted += count)?;
-        items.values().for_each(|item| counts += u64::from(item.chain.is_none()));
+        items.values().for_each(|item| counts += u64::from(item.counts()));
         require(counted == counts, format!("{counts} tasks of senders in the queue, {counted} are counted"));
     }
     require(items.keys().copied().eq(bucket.head..bucket.tail), "the queue has gaps".into());
