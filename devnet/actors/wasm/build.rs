@@ -7,5 +7,6 @@ fn main() {
         "devnet-actor-ethaccount",
         "devnet-actor-noop",
         "devnet-actor-idle",
+        "devnet-actor-hook",
     ]);
 }

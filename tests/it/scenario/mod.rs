@@ -6,6 +6,7 @@ pub mod kv;
 pub mod limits;
 pub mod modes;
 pub mod queue;
+pub mod reach;
 pub mod receipts;
 
 use bucket_core::bucket::Mode;

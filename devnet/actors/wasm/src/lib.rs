@@ -15,3 +15,6 @@ pub const NOOP: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/devnet_actor_n
 /// Accepts every method and does nothing: what a call costs before the actor has done anything. It is here to be
 /// installed by tests and benches; under another name it is also the placeholder at an f410 address that has only received.
 pub const IDLE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/devnet_actor_idle.wasm"));
+
+/// Is told things, refuses, burns, calls back: whatever a called actor may do. For tests.
+pub const HOOK: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/devnet_actor_hook.wasm"));

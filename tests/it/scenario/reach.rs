@@ -1,0 +1,447 @@
+//! Continuations for other buckets: whom they reach, exactly once, in which order, and where they end.
+
+use bucket_client::identity::{Identity, IdentityKind};
+use bucket_core::abi::{CreateParams, Message, Status};
+use bucket_core::bucket::Mode;
+use bucket_core::cid::CarId;
+use bucket_core::create::{CREATE, args};
+use bucket_core::dag_cbor::Ipld;
+use bucket_core::did::BucketId;
+use bucket_core::error::Failure;
+use bucket_core::limits::{CHAIN_WORK_MAX, FORK_DEPTH_MAX, FORKS_MAX, QUEUE_SENDER_MAX};
+use bucket_core::map::Bytes;
+use bucket_tests::cars::{Tx, car, did, id, map, task, text};
+use bucket_tests::{User, World, returned};
+
+use super::{bucket, int, invoke, receipt_of, schedule, schedule_all};
+
+const MODES: [Mode; 2] = [Mode::Atomic, Mode::Mutex];
+
+/// A task of `/echo/then`, for bucket `sub`. Its CAR is that of the `cars` helper `car`.
+pub fn ask(sub: &BucketId, cmd: &str, args: Ipld, nonce: u64) -> Ipld {
+    let nonce = Ipld::Bytes(nonce.to_be_bytes().to_vec());
+    map([("sub", text(sub.as_str())), ("cmd", text(cmd)), ("args", args), ("nonce", nonce)])
+}
+
+/// The arguments of `/echo/then`.
+pub fn then(tasks: impl IntoIterator<Item = Ipld>) -> Ipld {
+    map([("tasks", Ipld::List(tasks.into_iter().collect()))])
+}
+
+/// The arguments of `/kv/put`.
+pub fn pair(key: u64) -> Ipld {
+    map([("key", int(key.into())), ("value", int(key.into()))])
+}
+
+/// A new bucket of `user`'s, alone.
+pub fn bucket_of(world: &mut dyn World, user: User, name: &str, mode: Mode) -> BucketId {
+    let params = CreateParams { bucket: did(name), controllers: vec![], mode, proof: None };
+    returned!(Create, world.apply(user, Message::Create(params))).expect("created");
+    did(name)
+}
+
+/// A bucket that only its key speaks for.
+pub fn bucket_of_key(world: &mut dyn World, key: &Identity) -> BucketId {
+    let Ipld::Map(args) = args(&[], Mode::Atomic) else { panic!("a map") };
+    let proof = task(&key.did(), CREATE, Ipld::Map(args), 0);
+    let proof = Some(Bytes(key.invoke(proof, &[], None, Tx::default())));
+    let params = CreateParams { bucket: key.did(), controllers: vec![], mode: Mode::Atomic, proof };
+    returned!(Create, world.apply(User::Bob, Message::Create(params))).expect("created");
+    key.did()
+}
+
+fn key(kind: IdentityKind, secret: u8) -> Identity {
+    Identity::from_secret(kind, &[secret; 32]).expect("a key")
+}
+
+/// The failure of an invocation that asked for what it may not.
+fn refused(world: &mut dyn World, bucket: &BucketId, car: &[u8]) -> Failure {
+    let receipt = invoke(world, bucket, car);
+    assert_eq!(receipt.fork, [], "a failure asks for nothing");
+    receipt.out.expect_err("refused")
+}
+
+/// Invokes `/echo/then` as Alice and says whether it went through; the only other way to end is `ForkRefused`.
+fn may(world: &mut dyn World, from: &BucketId, asked: Ipld, nonce: u64) -> Result<(), String> {
+    let receipt = invoke(world, from, &car(from, "/echo/then", then([asked]), nonce));
+    receipt.out.map(drop).map_err(|failure| {
+        assert_eq!(failure.name, "ForkRefused");
+        failure.message
+    })
+}
+
+fn open(world: &mut dyn World, user: User, bucket: &BucketId, cmd: &str, args: Ipld, nonce: u64) {
+    let invoked = world.invoke(user, bucket, &car(bucket, cmd, args, nonce), false).expect("invoked");
+    assert_eq!(invoked.ok, Some(true));
+}
+
+pub fn a_continuation_reaches_another_bucket(world: &mut dyn World) {
+    for mode in MODES {
+        let (a, b) = (bucket(world, &format!("From{mode}"), mode), bucket(world, &format!("To{mode}"), mode));
+        let put = car(&b, "/kv/put", pair(1), 7);
+        let first = car(&a, "/echo/then", then([ask(&b, "/kv/put", pair(1), 7)]), 1);
+        let invoked = world.invoke(User::Alice, &a, &first, false).unwrap();
+        assert_eq!((invoked.ok, invoked.sent), (Some(true), vec![]), "it is sent to nobody else");
+        assert_eq!(receipt_of(world, &a, id(&first)).fork, [id(&put)]);
+        assert_eq!((world.queue(&a), world.queue(&b)), (vec![], vec![id(&put)]));
+        assert_eq!(world.receipt(&b, id(&put)).unwrap().status, Status::Pending);
+        assert_eq!(world.receipt(&a, id(&put)).unwrap().status, Status::NotFound, "it is the other bucket's");
+
+        // The same by a run, from which it is not run at once: that is another bucket's queue.
+        let second = car(&a, "/echo/then", then([ask(&b, "/kv/put", pair(2), 8), ask(&a, "/echo", map([]), 9)]), 2);
+        schedule(world, &a, &second);
+        let run = world.run(User::Bob, &a, 10).unwrap();
+        assert_eq!((run.ran, run.pending, run.sent), (2, 0, vec![]));
+        let run = world.run(User::Bob, &b, 10).unwrap();
+        assert_eq!((run.ran, run.failed, run.pending), (2, 0, 0));
+        let causes = [7, 8].map(|nonce| receipt_of(world, &b, id(&car(&b, "/kv/put", pair(nonce - 6), nonce))).cause);
+        let asked = [&first, &second].map(|car| world.receipt(&a, id(car)).unwrap().receipt);
+        assert_eq!(causes, asked);
+        assert_eq!((world.rows(&a), world.rows(&b)), (vec![], vec![(int(1), int(1)), (int(2), int(2))]));
+    }
+}
+
+pub fn another_bucket_is_reached_only_with_its_leave(world: &mut dyn World) {
+    let (a, other) = (bucket(world, "Asks", Mode::Atomic), bucket(world, "AsksToo", Mode::Mutex));
+    let b = bucket_of(world, User::Bob, "Asked", Mode::Atomic);
+    let put = |nonce| ask(&b, "/kv/put", pair(nonce), nonce);
+    let echo = |nonce| ask(&b, "/echo", map([]), nonce);
+    let words = "is not a controller of bucket";
+    let before = world.bucket(&b).unwrap();
+    assert!(may(world, &a, put(1), 1).unwrap_err().contains(words));
+    let nowhere = ask(&did("Nowhere"), "/echo", map([]), 1);
+    assert!(may(world, &a, nowhere, 2).unwrap_err().contains("unknown bucket"));
+    assert_eq!(world.bucket(&b).unwrap(), before);
+
+    let to_a = |cmd: &str| map([("cmd", text(cmd)), ("to", text(a.as_str()))]);
+    open(world, User::Bob, &b, "/bucket/open", to_a("/kv"), 1);
+    assert_eq!(may(world, &a, put(3), 3), Ok(()));
+    assert!(may(world, &other, put(4), 4).unwrap_err().contains(words), "open to one bucket only");
+    assert!(may(world, &a, echo(5), 5).unwrap_err().contains(words), "another command");
+    let direct = car(&b, "/kv/put", pair(6), 6);
+    assert_eq!(world.schedule(User::Alice, &b, &direct, false).unwrap_err().code(), 18, "only its continuations");
+
+    open(world, User::Bob, &b, "/bucket/open", map([("cmd", text("/echo"))]), 2);
+    assert_eq!(may(world, &other, echo(7), 7), Ok(()));
+    assert!(world.schedule(User::Eve, &b, &car(&b, "/echo", map([]), 8), false).is_ok(), "open to everybody");
+    open(world, User::Bob, &b, "/bucket/close", to_a("/kv"), 3);
+    assert!(may(world, &a, put(9), 9).unwrap_err().contains(words), "closed again");
+
+    // What was let in before runs, in its order.
+    let run = world.run(User::Eve, &b, 10).unwrap();
+    assert_eq!((run.ran, run.failed, run.pending), (3, 0, 0));
+    assert_eq!(world.rows(&b), [(int(3), int(3))]);
+}
+
+/// Whose queue is run by whom is nobody's right, and who may do one thing may not have others done.
+pub fn a_continuation_has_no_more_right_than_its_cause(world: &mut dyn World) {
+    let a = bucket(world, "Lender", Mode::Atomic);
+    let b = bucket_of(world, User::Bob, "Guarded", Mode::Atomic);
+    let for_b = car(&a, "/echo/then", then([ask(&b, "/kv/put", pair(1), 1)]), 1);
+    schedule(world, &a, &for_b);
+    assert_eq!(world.run(User::Bob, &a, 1).unwrap().failed, 1, "Bob runs it, Alice asked for it");
+    assert_eq!(receipt_of(world, &a, id(&for_b)).out.unwrap_err().name, "ForkRefused");
+
+    open(world, User::Bob, &b, "/bucket/open", map([("cmd", text("/echo"))]), 2);
+    let reserved = ask(&b, "/bucket/open", map([("cmd", text("/kv"))]), 3);
+    assert!(may(world, &a, reserved, 3).is_err());
+    // What came by the open command asks its own bucket for more, and a third one.
+    let more = then([ask(&b, "/kv/put", pair(4), 4)]);
+    let third = then([ask(&a, "/kv/put", pair(5), 5)]);
+    let within = then([ask(&b, "/echo", map([]), 6)]);
+    for (nonce, args) in [(7, more.clone()), (8, third.clone()), (9, within.clone())] {
+        assert_eq!(may(world, &a, ask(&b, "/echo/then", args, nonce), nonce), Ok(()));
+    }
+    let run = world.run(User::Bob, &b, 10).unwrap();
+    assert_eq!((run.ran, run.failed), (4, 1));
+    let failure = receipt_of(world, &b, id(&car(&b, "/echo/then", more, 7))).out.unwrap_err();
+    assert!(failure.message.contains("within the right of its cause"), "{failure}");
+    assert_eq!(world.rows(&b), []);
+    // Alice asked for the third, and controls the bucket that it comes back to.
+    assert_eq!(receipt_of(world, &b, id(&car(&b, "/echo/then", third, 8))).out, Ok(Ipld::Null));
+    assert_eq!(world.queue(&a), [id(&car(&a, "/kv/put", pair(5), 5))]);
+    world.run(User::Eve, &a, 10).unwrap();
+}
+
+/// A CAR whose root is a task of `/echo/then` that has signed invocations delivered.
+fn carries(from: &BucketId, blocks: &[&[u8]], more: impl FnOnce(Vec<Ipld>) -> Vec<Ipld>, nonce: u64) -> Vec<u8> {
+    let mut tx = Tx::default();
+    let signed = |block: &&[u8]| map([("signed", Ipld::Link(tx.write_block(bucket_core::cid::DAG_CBOR, block)))]);
+    let tasks: Vec<Ipld> = blocks.iter().map(signed).collect();
+    task(from, "/echo/then", then(more(tasks)), nonce).to_car_with(tx)
+}
+
+/// The one block of a CAR.
+fn block(car: &[u8]) -> Vec<u8> {
+    let car = bucket_core::car::Car::decode::<bucket_core::cid::NativeHasher>(car.to_vec()).expect("a CAR");
+    let (_, block) = car.blocks().next().expect("a block");
+    block.to_vec()
+}
+
+pub fn a_signed_continuation_speaks_for_itself(world: &mut dyn World) {
+    let a = bucket(world, "Carrier", Mode::Atomic);
+    let owner = key(IdentityKind::Ed25519, 1);
+    let b = bucket_of_key(world, &owner);
+    assert!(may(world, &a, ask(&b, "/kv/put", pair(1), 1), 1).is_err(), "nobody controls it");
+
+    let signed = owner.invoke(task(&b, "/kv/put", pair(2), 2), &[], None, Tx::default());
+    let first = carries(&a, &[&block(&signed)], |tasks| tasks, 2);
+    assert_eq!(invoke(world, &a, &first).fork, [id(&signed)], "the CAR that the signer would send");
+    // Again, while it is pending and when it has run: it is the same CAR.
+    for nonce in [3, 4] {
+        let again = carries(&a, &[&block(&signed)], |tasks| tasks, nonce);
+        assert_eq!(invoke(world, &a, &again).fork, [id(&signed)]);
+        if nonce == 3 {
+            assert_eq!(world.queue(&b), [id(&signed)]);
+            assert_eq!(world.run(User::Eve, &b, 10).unwrap().ran, 1);
+        }
+        assert_eq!(world.queue(&b).len(), 0);
+    }
+    assert_eq!(world.rows(&b), [(int(2), int(2))]);
+    let cause = world.receipt(&a, id(&first)).unwrap().receipt;
+    assert_eq!(receipt_of(world, &b, id(&signed)).cause, cause);
+
+    // Somebody else's signature, and a block that nobody signed.
+    let stranger = key(IdentityKind::Ed25519, 2);
+    let forged = stranger.invoke(task(&b, "/kv/put", pair(5), 5), &[], None, Tx::default());
+    assert_eq!(refused(world, &a, &carries(&a, &[&block(&forged)], |tasks| tasks, 5)).name, "ForkRefused");
+    let plain = block(&car(&b, "/kv/put", pair(6), 6));
+    assert_eq!(refused(world, &a, &carries(&a, &[&plain], |tasks| tasks, 6)).name, "ForkInvalid");
+}
+
+/// The same invocation with the other signature that P-256 has: s and n − s.
+fn other_form(invocation: &[u8]) -> Vec<u8> {
+    const ORDER: [u8; 32] = [
+        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad,
+        0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+    ];
+    // [0x82, 0x58, 64, r, s, …]
+    const S: usize = 3 + 32;
+    let mut other = invocation.to_vec();
+    let mut borrow = 0i16;
+    for at in (0..32).rev() {
+        let digit = i16::from(ORDER[at]) - i16::from(invocation[S + at]) - borrow;
+        borrow = i16::from(digit < 0);
+        other[S + at] = digit.rem_euclid(256) as u8;
+    }
+    other
+}
+
+/// Replays in another CAR are refused: later, beside it, in another task of the same batch, in the same run's next round.
+pub fn a_signed_continuation_counts_once_in_whatever_car(world: &mut dyn World) {
+    let owner = key(IdentityKind::P256, 3);
+    let b = bucket_of_key(world, &owner);
+    for (round, mode) in (0..).zip(MODES) {
+        let a = bucket(world, &format!("Replay{mode}"), mode);
+        let nonce = |n: u64| 100 * round + n;
+        let forms = |n| {
+            let signed = block(&owner.invoke(task(&b, "/echo", map([]), nonce(n)), &[], None, Tx::default()));
+            let other = other_form(&signed);
+            assert_ne!(signed, other);
+            (signed, other)
+        };
+        let one = |form: &[u8], nonce| carries(&a, &[form], |tasks| tasks, nonce);
+        let replayed = |failure: Failure| failure.name == "ForkRefused" && failure.message.starts_with("replayed");
+
+        let (signed, other) = forms(1);
+        assert_eq!(invoke(world, &a, &one(&signed, 1)).fork.len(), 1);
+        assert!(replayed(refused(world, &a, &one(&other, 2))), "later");
+        let (signed, other) = forms(2);
+        assert!(replayed(refused(world, &a, &carries(&a, &[&signed, &other], |tasks| tasks, 3))), "beside it");
+        let pair = [one(&signed, 4), one(&other, 5)];
+        schedule_all(world, &a, &pair);
+        assert_eq!(world.run(User::Bob, &a, 10).unwrap().failed, 1, "in the same batch");
+        assert!(replayed(receipt_of(world, &a, id(&pair[1])).out.unwrap_err()));
+
+        let (signed, other) = forms(3);
+        let mut second = None;
+        let both = carries(
+            &a,
+            &[&signed, &other],
+            |mut tasks| {
+                let later = ask(&a, "/echo/then", then(tasks.pop()), 7);
+                second.replace(later);
+                tasks.push(second.clone().unwrap());
+                tasks
+            },
+            6,
+        );
+        schedule(world, &a, &both);
+        let run = world.run(User::Bob, &a, 10).unwrap();
+        assert_eq!((run.ran, run.failed, run.pending), (2, 1, 0), "in the same run");
+        assert_eq!(world.queue(&b).len(), 3, "each once");
+        assert_eq!(world.run(User::Bob, &b, 10).unwrap().ran, 3);
+    }
+}
+
+pub fn a_forced_cause_asks_no_second_time(world: &mut dyn World) {
+    for mode in MODES {
+        let (a, b) = (bucket(world, &format!("Forced{mode}"), mode), bucket(world, &format!("Once{mode}"), mode));
+        let first = car(&a, "/echo/then", then([ask(&b, "/kv/put", pair(1), 1)]), 1);
+        let put = car(&b, "/kv/put", pair(1), 1);
+        let asked = invoke(world, &a, &first);
+        for version in [2, 3] {
+            let again = world.invoke(User::Alice, &a, &first, true).unwrap();
+            let again = world.receipt_car(&a, again.receipt);
+            assert_eq!((again.fork, again.prior.map(|(_, version)| version)), (vec![id(&put)], Some(version)));
+            match version {
+                2 => assert_eq!(world.run(User::Bob, &b, 10).unwrap().ran, 1),
+                _ => assert_eq!(world.queue(&b), []),
+            }
+        }
+        let cause = receipt_of(world, &b, id(&put)).cause.unwrap();
+        assert_eq!(world.receipt_car(&a, cause), asked, "the receipt that asked first");
+        assert_eq!(world.bucket(&b).unwrap().ran, 1);
+    }
+}
+
+pub fn the_order_of_asking_is_kept(world: &mut dyn World) {
+    for mode in MODES {
+        let [a, b, c] = ["A", "B", "C"].map(|name| bucket(world, &format!("Order{name}{mode}"), mode));
+        let asks = |n: u64| {
+            let tasks = [ask(&b, "/kv/put", pair(n), n), ask(&c, "/echo", map([]), n), ask(&b, "/echo", map([]), n)];
+            car(&a, "/echo/then", then(tasks), n)
+        };
+        for n in [3, 1, 2] {
+            schedule(world, &a, &asks(n));
+        }
+        assert_eq!(world.run(User::Bob, &a, 2).unwrap().ran, 2);
+        schedule(world, &b, &car(&b, "/echo", map([]), 99));
+        assert_eq!(world.run(User::Bob, &a, 2).unwrap().ran, 1);
+        let of_b = |n: u64| [id(&car(&b, "/kv/put", pair(n), n)), id(&car(&b, "/echo", map([]), n))];
+        let direct = id(&car(&b, "/echo", map([]), 99));
+        let expected: Vec<CarId> = [&of_b(3)[..], &of_b(1), &[direct], &of_b(2)].concat();
+        assert_eq!(world.queue(&b), expected);
+        assert_eq!(world.queue(&c), [3, 1, 2].map(|n| id(&car(&c, "/echo", map([]), n))));
+        assert_eq!(world.run(User::Bob, &b, 10).unwrap().ran, 7);
+        assert_eq!(world.run(User::Bob, &c, 10).unwrap().ran, 3);
+    }
+}
+
+pub fn causes_link_a_chain_through_buckets(world: &mut dyn World) {
+    let [a, b, c] = ["A", "B", "C"].map(|name| bucket(world, &format!("Chain{name}"), Mode::Atomic));
+    let home = pair(4);
+    let in_c = then([ask(&a, "/kv/put", home.clone(), 4)]);
+    let in_b = then([ask(&c, "/echo/then", in_c.clone(), 3)]);
+    let first = then([ask(&b, "/echo/then", in_b.clone(), 2)]);
+    let cars = [(&a, "/echo/then", first, 1), (&b, "/echo/then", in_b, 2), (&c, "/echo/then", in_c, 3)];
+    let cars = cars.into_iter().chain([(&a, "/kv/put", home, 4)]);
+    let mut cause = None;
+    for (bucket, cmd, args, nonce) in cars {
+        let car = car(bucket, cmd, args, nonce);
+        match cause {
+            None => drop(world.invoke(User::Alice, bucket, &car, false).unwrap()),
+            Some(_) => assert_eq!(world.run(User::Eve, bucket, 10).unwrap().ran, 1),
+        }
+        assert_eq!(receipt_of(world, bucket, id(&car)).cause, cause);
+        cause = world.receipt(bucket, id(&car)).unwrap().receipt;
+    }
+    assert_eq!(world.rows(&a), [(int(4), int(4))]);
+}
+
+/// Runs both buckets' queues in turn until nothing is pending; answers how many tasks ran and failed.
+fn drain(world: &mut dyn World, buckets: [&BucketId; 2]) -> (u64, u64) {
+    let (mut ran, mut failed) = (0, 0);
+    while let Some(next) = buckets.into_iter().find(|b| !world.queue(b).is_empty()) {
+        let run = world.run(User::Bob, next, 1000).expect("a run is never reverted");
+        (ran, failed) = (ran + run.ran, failed + run.failed);
+    }
+    (ran, failed)
+}
+
+pub fn a_chain_that_goes_to_and_fro_ends_at_a_depth(world: &mut dyn World) {
+    for mode in MODES {
+        let [a, b] = ["A", "B"].map(|name| bucket(world, &format!("Loop{name}{mode}"), mode));
+        // The last is at depth FORK_DEPTH_MAX + 1; a continuation at depth n is of bucket n % 2.
+        let of = |depth: u64| if depth.is_multiple_of(2) { &a } else { &b };
+        let mut args = then([]);
+        for depth in (1..=FORK_DEPTH_MAX + 1).rev() {
+            args = then([ask(of(depth), "/echo/then", args, depth)]);
+        }
+        invoke(world, &a, &car(&a, "/echo/then", args, 0));
+        for depth in 0..FORK_DEPTH_MAX {
+            assert_eq!(world.run(User::Bob, of(depth + 1), 10).unwrap().failed, 0);
+        }
+        let last = of(FORK_DEPTH_MAX + 1);
+        schedule(world, last, &car(last, "/echo/peers", map([]), 99));
+        let run = world.run(User::Bob, last, 10).unwrap();
+        assert_eq!((run.ran, run.failed, run.pending), (2, 1, 0), "the batch goes on");
+        let receipt = receipt_of(world, last, id(&car(last, "/echo/then", then([]), FORK_DEPTH_MAX + 1)));
+        assert_eq!(receipt.out.unwrap_err().name, "DepthExceeded");
+        assert!(receipt.cause.is_some());
+        assert_eq!((world.queue(&a), world.queue(&b)), (vec![], vec![]));
+    }
+}
+
+/// Each step asks for as many as it may, the first of which is the next step: what is left is shared out until it is nothing.
+pub fn a_chain_ends_when_its_work_is_done(world: &mut dyn World) {
+    for mode in MODES {
+        let [a, b] = ["A", "B"].map(|name| bucket(world, &format!("Work{name}{mode}"), mode));
+        let of = |step: u64| if step.is_multiple_of(2) { &a } else { &b };
+        const STEPS: u64 = 5;
+        let mut args = then([]);
+        for step in (1..=STEPS).rev() {
+            let leaves = (1..FORKS_MAX as u64).map(|leaf| ask(of(step), "/echo", map([]), 100 * step + leaf));
+            args = then([ask(of(step), "/echo/then", args, step)].into_iter().chain(leaves));
+        }
+        invoke(world, &a, &car(&a, "/echo/then", args, 0));
+        // 16 Ki shared by 16 is nothing after the fourth sharing: the fourth step's continuations get none.
+        const { assert!(CHAIN_WORK_MAX <= (FORKS_MAX as u64).pow(4)) };
+        let (ran, failed) = drain(world, [&a, &b]);
+        assert!(failed >= FORKS_MAX as u64 && ran.is_multiple_of(FORKS_MAX as u64), "{ran} ran, {failed} failed");
+        assert!(ran < STEPS * FORKS_MAX as u64, "the last step was never asked for");
+        let last = ran / FORKS_MAX as u64;
+        let leaf = car(of(last), "/echo", map([]), 100 * last + 1);
+        assert_eq!(receipt_of(world, of(last), id(&leaf)).out.unwrap_err().name, "BudgetExceeded");
+        let before = car(of(last - 1), "/echo", map([]), 100 * (last - 1) + 1);
+        assert!(receipt_of(world, of(last - 1), id(&before)).out.is_ok());
+    }
+}
+
+/// One sender can't fill another bucket's queue by way of its own.
+pub fn a_full_queue_refuses_continuations(world: &mut dyn World) {
+    let [a, b] = ["A", "B"].map(|name| bucket(world, &format!("Full{name}"), Mode::Atomic));
+    let forks = FORKS_MAX as u64;
+    let asks = |n: u64, count: u64| {
+        let tasks = (0..count).map(|at| ask(&b, "/echo", map([]), n * forks + at));
+        car(&a, "/echo/then", then(tasks), n)
+    };
+    for n in 0..QUEUE_SENDER_MAX / forks - 1 {
+        assert_eq!(invoke(world, &a, &asks(n, forks)).fork.len(), FORKS_MAX);
+    }
+    // Room is left for 16: those of one task, or of two in one message, but not 17.
+    let [x, y, z] = [(100, 9), (101, 8), (102, 7)].map(|(n, count)| asks(n, count));
+    schedule_all(world, &a, &[x, y.clone(), z]);
+    let run = world.run(User::Bob, &a, 3).unwrap();
+    assert_eq!((run.ran, run.failed), (3, 1));
+    let failure = receipt_of(world, &a, id(&y)).out.unwrap_err();
+    assert!(failure.name == "ForkRefused" && failure.message.contains("1024 CARs in the queue"), "{failure}");
+    let failure = refused(world, &a, &asks(103, 1));
+    assert_eq!(failure.name, "ForkRefused");
+    assert_eq!(world.bucket(&b).unwrap().pending(), QUEUE_SENDER_MAX);
+    assert_eq!(world.run(User::Bob, &b, 1).unwrap().ran, 1);
+    assert_eq!(invoke(world, &a, &asks(104, 1)).fork.len(), 1, "there is room again");
+}
+
+/// Room is counted over a whole message, whichever round of it asks: too many are refused, the run is not reverted.
+pub fn a_queue_fills_over_the_rounds_of_one_run(world: &mut dyn World) {
+    let [a, b] = ["A", "B"].map(|name| bucket(world, &format!("Rounds{name}"), Mode::Atomic));
+    let forks = FORKS_MAX as u64;
+    let leaves = |n: u64, count: u64| (0..count).map(move |at| (n * forks + at, n));
+    let fill = |n: u64, count| then(leaves(n, count).map(|(nonce, _)| ask(&b, "/echo", map([]), nonce)));
+    for n in 0..QUEUE_SENDER_MAX / forks - 1 {
+        invoke(world, &a, &car(&a, "/echo/then", fill(n, forks), n));
+    }
+    // 15 in the first round, 9 in the second, 1 in the third.
+    let third = fill(202, 1);
+    let second = leaves(201, 9).map(|(nonce, _)| ask(&b, "/echo", map([]), nonce));
+    let second = then(second.chain([ask(&a, "/echo/then", third.clone(), 202)]));
+    let first = leaves(200, 15).map(|(nonce, _)| ask(&b, "/echo", map([]), nonce));
+    let first = then(first.chain([ask(&a, "/echo/then", second.clone(), 201)]));
+    schedule(world, &a, &car(&a, "/echo/then", first, 200));
+    let run = world.run(User::Bob, &a, 10).expect("a run is never reverted");
+    assert_eq!((run.ran, run.failed), (2, 1), "the third was never asked for");
+    let failure = receipt_of(world, &a, id(&car(&a, "/echo/then", second, 201))).out.unwrap_err();
+    assert_eq!(failure.name, "ForkRefused");
+    assert_eq!(world.bucket(&b).unwrap().pending(), QUEUE_SENDER_MAX - 1);
+}
