@@ -2,10 +2,17 @@
 //!
 //! A piece that is there already isn't sent again, so staging that was interrupted goes on where it ended.
 
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use bucket_core::abi::{CarParams, ChunkParams, DropParams, Message, Returned, StageParams, StageReturn};
+use bucket_core::car::Car;
 use bucket_core::cid::{CarId, Hasher, NativeHasher};
+use bucket_core::error::Abort;
 use bucket_core::limits::{CAR_BYTES_MAX, CHUNK_BYTES_MAX, STAGED_BYTES_MAX};
 use bucket_core::map::Bytes;
+use bucket_core::task::Task;
+use bucket_core::ucan::Request;
 use bucket_rpc::json::TipsetKey;
 use bucket_rpc::methods::StateLookupID;
 use fvm_shared::ActorID;
@@ -15,6 +22,7 @@ use crate::actor::ActorClient;
 use crate::chain::Sent;
 use crate::error::ClientError;
 use crate::progress::Step;
+use crate::task;
 
 /// A CAR whose pieces are all on the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,8 +107,24 @@ impl ActorClient {
         if params.car.len() <= CAR_BYTES_MAX {
             return Ok(params);
         }
+        self.check_right(&params).await?;
         let Staged { car, .. } = self.stage(&params.car).await?;
         Ok(CarParams { car: car.to_bytes(), ..params })
+    }
+
+    /// Staging costs, so what would be refused anyway is refused before. A message with the CAR can't be tried; but one with
+    /// the same command can, and what is signed can be checked here.
+    async fn check_right(&self, params: &CarParams) -> Result<(), ClientError> {
+        let (car, task) = task::check(params.car.clone(), &params.bucket)?;
+        let car = Car::decode::<NativeHasher>(car).map_err(Abort::Car)?;
+        if let Some(request) = Request::from_car::<NativeHasher>(&car)? {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            // Who revokes what they issued needs no proofs, and no large CAR.
+            request.check(now, Some(&params.bucket))?;
+            return Ok(request.check_signatures::<NativeHasher>()?);
+        }
+        let probe = Task { args: BTreeMap::new(), ..task }.to_car::<NativeHasher>();
+        self.simulate(&Message::Invoke(CarParams::new(params.bucket.clone(), probe))).await.map(drop)
     }
 }
 

@@ -131,7 +131,7 @@ impl Report {
 pub fn verify(bytes: &[u8], at: u64, audience: Option<&Did>) -> Report {
     let file = match File::read(bytes) {
         Ok(file) => file,
-        Err(reason) => return Report::unreadable(reason),
+        Err(reason) => return Report { at, ..Report::unreadable(reason) },
     };
     let mut reports = reports(&file, at, audience);
     // Of several the first that isn't valid speaks for the file.
@@ -225,7 +225,8 @@ fn delegated(token: &Token, file: &File, at: u64) -> Report {
     let held: Vec<_> = file.of(Kind::Delegation).filter_map(|token| Held::new(token.clone()).ok()).collect();
     match path(&target, &held) {
         Some((subject, path)) => {
-            let proofs = path.iter().map(|held| Says::proof(held.delegation.cid, held)).collect();
+            let before = path.iter().take(path.len() - 1);
+            let proofs = before.map(|held| Says::proof(held.delegation.cid, held)).collect();
             let judged = check_path(&subject, &path, at);
             Report { proofs, complete: judged.is_ok(), ..report }.judged(judged)
         }

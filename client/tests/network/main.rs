@@ -5,7 +5,8 @@ mod stub;
 use std::time::Duration;
 
 use bucket_client::deploy::deploy;
-use bucket_client::{ActorClient, Chain, ClientError, Gateway, Signer};
+use bucket_client::task::Draft;
+use bucket_client::{ActorClient, Chain, ClientError, Gateway, Identity, IdentityKind, Signer};
 use bucket_core::abi::*;
 use bucket_core::bucket::{Bucket, Mode};
 use bucket_core::cid::{CarId, NativeHasher, RAW, block_cid};
@@ -82,6 +83,23 @@ async fn a_large_car_is_staged_by_its_missing_pieces() {
     // Waited for before the last is estimated.
     let waits = node.asked.iter().filter(|asked| **asked == "StateWaitMsg").count();
     assert_eq!((waits, node.asked.last()), (3, Some(&"StateWaitMsg")));
+}
+
+#[tokio::test]
+async fn a_large_car_that_would_be_refused_is_not_staged() {
+    let mut draft = Draft::new(bucket(), "/kv/put", Ipld::Map(Default::default())).unwrap();
+    draft.files.push(("value".into(), vec![1; 2 * CAR_BYTES_MAX]));
+    let mut with = Node::default();
+    with.calls.insert(method::INVOKE, (18, vec![], "x\n00: f01000 (method 1) -- not a controller (18)".into()));
+    let (client, node) = client(with).await;
+    let error = client.schedule(CarParams::new(bucket(), draft.clone().pack().unwrap())).await.unwrap_err();
+    assert_eq!(error.to_string(), "the actor refused with exit code 18: not a controller");
+    // Signed too long ago.
+    let key = Identity::generate(IdentityKind::Ed25519).unwrap();
+    let own = Draft { bucket: key.did(), ..draft }.sign(&key, &[], Some(1), 0).unwrap();
+    let error = client.invoke(CarParams::new(key.did(), own)).await.unwrap_err();
+    assert!(error.to_string().starts_with("Expired"), "{error}");
+    assert!(node.lock().unwrap().pushed.is_empty());
 }
 
 #[tokio::test]
