@@ -103,6 +103,11 @@ impl<H: Host> Reach<'_, '_, H> {
             return Err(Failure::new("ForkInvalid", "expected a signed invocation, got something else").into());
         }
         let at = fork.at.filter(|at| *at != self.open.host.this());
+        // If it could not be delivered, its receipt would be taken for one of this bucket's own CARs, which then never runs.
+        if let Some(at) = at.filter(|_| asked.task.sub == self.open.id) {
+            let message = format!("expected another bucket in f0{at}, got the bucket that asks");
+            return Err(Failure::new("ForkRefused", message).into());
+        }
         let full = match at {
             Some(_) => false,
             None => self.admit(&car, &asked, call, planned)?,
@@ -196,7 +201,9 @@ pub(crate) fn send_all<'h, H: Host>(
         let signatures = packed.signed.map_or(0, |_| PROOFS_MAX + 1);
         let code = open.host.deliver(at, &params, gas(params.car.len(), signatures))?;
         sent.push(code);
-        if code != 0 {
+        // A CAR for the bucket of this name over there would be one for this bucket here, whose receipt this is not: its cause
+        // may have no right to it.
+        if code != 0 && packed.task.sub != open.id {
             ran.push(undelivered(open, packed, &chain, caller, at, code)?);
         }
     }
