@@ -47,6 +47,11 @@ const REVOKE: &str = "/ucan/revoke";
 const OPEN: &str = "/bucket/open";
 const CLOSE: &str = "/bucket/close";
 
+/// Whether what comes after it may be refused or allowed for it.
+pub(crate) fn changes_rights(cmd: &str) -> bool {
+    [REVOKE, OPEN, CLOSE].contains(&cmd)
+}
+
 /// Whether somebody revokes with no other right than having issued.
 pub(crate) fn is_own_revocation(request: &Request) -> bool {
     request.invocation.task.cmd == REVOKE

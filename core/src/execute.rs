@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use cid::Cid;
 
 use crate::abi::*;
+use crate::authority;
 use crate::batch::{self, Execution, Ready};
 use crate::bucket::{Bucket, Chain, Entry, Item};
 use crate::car::Car;
@@ -198,10 +199,15 @@ fn invoke<H: Host>(host: &H, protocols: &Protocols, root: &Cid, params: CarParam
     }
     bring(&mut open, &admitted)?;
     let Admitted { id, car, asked, right, entry, staged, hook, .. } = admitted;
-    // A continuation that is invoked before its turn is still the continuation of its cause.
-    let chain = match entry.pending {
-        Some(number) => open.item(number)?.chain,
-        None => None,
+    // What is invoked before its turn keeps its cause and its right: else a stranger, where its command is open, could have it
+    // fail for want of the right with which it was scheduled.
+    let (right, chain) = match (entry.pending, right) {
+        (Some(number), Right::Open) => {
+            let Item { caller, chain, .. } = open.item(number)?;
+            (right::again(&open, &asked, caller, chain.as_ref()), chain)
+        }
+        (Some(number), right) => (right, open.item(number)?.chain),
+        (None, right) => (right, None),
     };
     let (issuer, caller) = (issuer(&asked, chain.as_ref()), host.caller());
     let ready = Ready { id, entry, car, task: asked.task, right, chain, caller, issuer, hook, refused: None };
@@ -276,7 +282,12 @@ impl Taking {
             self.taken += 1;
             self.left -= 1;
             count -= 1;
+            let ends = authority::changes_rights(&asked.task.cmd);
             batch.extend(ready(open, item, car, asked)?);
+            // What is behind it is asked for its right when this has run.
+            if ends {
+                break;
+            }
         }
         Ok((self.taken > begun).then_some(batch))
     }

@@ -109,6 +109,11 @@ impl<H: Host> Reach<'_, '_, H> {
             return Err(Failure::new("ForkRefused", message).into());
         }
         let full = match at {
+            // What can't be delivered leaves a receipt here: it would be taken for one of this bucket's own CARs.
+            Some(at) if asked.task.sub == self.open.id => {
+                let message = format!("expected another bucket of f0{at}, got one of this bucket's name");
+                return Err(Failure::new("ForkRefused", message).into());
+            }
             Some(_) => false,
             None => self.admit(&car, &asked, call, planned)?,
         };
@@ -201,9 +206,7 @@ pub(crate) fn send_all<'h, H: Host>(
         let signatures = packed.signed.map_or(0, |_| PROOFS_MAX + 1);
         let code = open.host.deliver(at, &params, gas(params.car.len(), signatures))?;
         sent.push(code);
-        // A CAR for the bucket of this name over there would be one for this bucket here, whose receipt this is not: its cause
-        // may have no right to it.
-        if code != 0 && packed.task.sub != open.id {
+        if code != 0 {
             ran.push(undelivered(open, packed, &chain, caller, at, code)?);
         }
     }
