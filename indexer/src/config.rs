@@ -24,6 +24,11 @@ pub struct Config {
     #[arg(long, env = "BUCKET_INDEXER_DATA", global = true, default_value = "bucket-indexer-data")]
     pub data: PathBuf,
 
+    /// The key that signs receipts: a file with an Ed25519 private key as a multikey. Without one, DATA/key is used, and made
+    /// when it isn't there.
+    #[arg(long, env = "BUCKET_INDEXER_KEY")]
+    pub key: Option<PathBuf>,
+
     /// Where to serve HTTP; port 0 takes a free one.
     #[arg(long, env = "BUCKET_INDEXER_LISTEN", default_value = "127.0.0.1:4180")]
     pub listen: SocketAddr,
@@ -48,6 +53,7 @@ impl Config {
             node: node.into(),
             actor: Some(actor),
             data: data.into(),
+            key: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 4180)),
             poll_interval: Duration::from_secs(5),
             start_epoch: None,

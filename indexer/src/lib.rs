@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`watch`] finds the tipsets, [`node`] asks for their messages, [`replay`] runs them, [`follow`] compares
 //! and stores, with what [`calls`] finds in traces where messages alone don't explain the state; [`store`] and [`cars`] keep,
-//! [`http`] serves, [`validate`] compares it all once more.
+//! [`http`] serves (with [`signed`] receipts), [`validate`] compares it all once more.
 
 pub mod blocks;
 pub mod cache;
@@ -17,6 +17,8 @@ pub mod http;
 pub mod metrics;
 pub mod node;
 pub mod replay;
+pub mod signed;
+pub mod signer;
 pub mod start;
 pub mod status;
 pub mod store;
@@ -50,6 +52,7 @@ use crate::follow::Follow;
 use crate::http::App;
 use crate::metrics::Metrics;
 use crate::node::Node;
+use crate::signer::Signer;
 use crate::status::Status;
 use crate::store::{Sqlite, Store};
 use crate::watch::Watch;
@@ -85,6 +88,7 @@ impl Indexer {
     pub async fn build(config: Config) -> Result<Self> {
         std::fs::create_dir_all(&config.data).with_context(|| format!("failed to make {}", config.data.display()))?;
         let lock = lock(&config)?;
+        let signer = Arc::new(Signer::open(&config)?);
         let (sqlite, cars, node) = open(&config).await?;
         let store: Arc<dyn Store> = Arc::new(sqlite.clone());
         let blocks = Blocks::new(store.clone());
@@ -97,6 +101,7 @@ impl Indexer {
             blocks: blocks.clone(),
             cars: cars.clone(),
             status: status.clone(),
+            signer,
             metrics: metrics.clone(),
             lag_max: config.max_lag,
             silence_max: config.silence_max(),
@@ -118,8 +123,9 @@ impl Indexer {
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<()> {
         let Self { watch, app, sqlite, listener, addr, _lock } = self;
         let (closing, closed) = signal::channel(false);
+        let (actor, signer) = (watch.follow.node.actor, app.signer.did());
         let mut http = tokio::spawn(serve(listener, app, closed));
-        info!("Serving on http://{addr}, following actor {}", watch.follow.node.actor);
+        info!("Serving on http://{addr}, following actor {actor}, signing as {signer}");
         let result = tokio::select! {
             ended = watch.run() => ended.context("the watcher ended"),
             ended = &mut http => ended.map_err(Into::into).and_then(|ended| ended).context("the HTTP server ended"),

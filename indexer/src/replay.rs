@@ -26,6 +26,7 @@ use fvm_shared::address::Address;
 use fvm_shared::clock::ChainEpoch;
 
 use crate::blocks::{NewBlocks, Overlay};
+use crate::signed::Names;
 use crate::store::{CarMap, Executed, Halt};
 use crate::view;
 
@@ -194,6 +195,7 @@ impl Replayed {
         for execution in applied.ran {
             let Execution { car, receipt_car, ran, receipt, mut ops, .. } = execution;
             ops.push(receipt_op(ran, receipt));
+            let names = Names::new(&Car::decode::<NativeHasher>(car.clone())?, &execution.task);
             self.cars.push((car_map(ran, &car)?, car));
             self.cars.push((car_map(receipt, &receipt_car)?, receipt_car));
             self.executed.push(Executed {
@@ -201,6 +203,7 @@ impl Replayed {
                 message: input.cid,
                 caller: input.caller,
                 cmd: execution.task.cmd,
+                names: Some(names),
                 ran,
                 receipt,
                 ok: execution.ok,

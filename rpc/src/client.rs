@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use crate::deep;
 use crate::endpoint::Endpoint;
 use crate::error::RpcError;
 use crate::method::{RpcMethod, params_to_json};
@@ -167,7 +168,7 @@ impl Client {
         let envelope = envelope.map_err(|e| shape("a JSON-RPC answer", answer, e))?;
         // A missing result is null: Go leaves out nil.
         let result = envelope.result.map_or("null", RawValue::get);
-        serde_json::from_str(result).map_err(|e| shape(short_name::<M::Ok>().as_str(), result.as_bytes(), e))
+        deep::from_str(result).map_err(|e| shape(short_name::<M::Ok>().as_str(), result.as_bytes(), e))
     }
 }
 

@@ -11,7 +11,7 @@
 //! 2. [`json`]: what Lotus' JSON looks like, as plain structs that convert to and from `fvm_shared`;
 //! 3. [`eth`]: how senders with an Ethereum key sign a message;
 //! 4. [`methods`]: the table of methods, a file per family;
-//! 5. [`client`] and [`endpoint`]: HTTP calls, and where they go;
+//! 5. [`client`] and [`endpoint`]: HTTP calls, and where they go; `deep`: how deep answers are read;
 //! 6. [`server`]: an axum router that speaks HTTP and WebSocket.
 //!
 //! **The crate knows no bucket and runs no actor**: it depends on the chain's types only.
@@ -25,6 +25,7 @@ pub mod eth;
 pub mod methods;
 
 pub mod client;
+mod deep;
 pub mod endpoint;
 pub mod error;
 

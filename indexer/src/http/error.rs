@@ -47,6 +47,9 @@ pub enum ApiError {
     /// 501: a path behind the CID.
     #[error("paths below a CID are not served: follow the links by their CIDs")]
     PathUnsupported,
+    /// 501: a receipt whose values are nested as deeply as may be.
+    #[error("receipt {0} is nested too deeply for an envelope around it: get it by its own id")]
+    ReceiptTooDeep(String),
     /// 406: neither raw nor car.
     #[error("expected ?format=raw or ?format=car, or one of their types in Accept")]
     FormatUnsupported,
@@ -82,6 +85,7 @@ impl ApiError {
             Self::CidInvalid(_) => (StatusCode::BAD_REQUEST, "cid_invalid"),
             Self::BlockNotFound(_) => (StatusCode::NOT_FOUND, "block_not_found"),
             Self::PathUnsupported => (StatusCode::NOT_IMPLEMENTED, "path_unsupported"),
+            Self::ReceiptTooDeep(_) => (StatusCode::NOT_IMPLEMENTED, "receipt_too_deep"),
             Self::FormatUnsupported => (StatusCode::NOT_ACCEPTABLE, "format_unsupported"),
             Self::RangeInvalid(_) => (StatusCode::RANGE_NOT_SATISFIABLE, "range_invalid"),
             Self::IndexEmpty => (StatusCode::SERVICE_UNAVAILABLE, "index_empty"),

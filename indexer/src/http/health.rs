@@ -14,12 +14,24 @@ pub(super) async fn healthz() -> Json<Value> {
     Json(json!({"ok": true}))
 }
 
+/// Who signs here, and how the index stands to the chain.
+pub(super) async fn status(State(app): State<App>) -> Json<Value> {
+    let mut body = standing(&app);
+    body["did"] = app.signer.did().as_str().into();
+    Json(body)
+}
+
 /// It may be asked: it follows the chain closely, and no bucket differs from it.
 pub(super) async fn readyz(State(app): State<App>) -> Response {
+    let body = standing(&app);
+    let code = if body["ready"] == true { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(body)).into_response()
+}
+
+fn standing(app: &App) -> Value {
     let status = app.status.get();
     let reasons = status.reasons(app.lag_max, app.silence_max);
-    let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({
+    json!({
         "ready": reasons.is_empty(),
         "reasons": reasons,
         "chain": status.chain,
@@ -27,8 +39,7 @@ pub(super) async fn readyz(State(app): State<App>) -> Response {
         "finalized": status.finalized,
         "lag": status.lag,
         "halted": status.halted,
-    });
-    (code, Json(body)).into_response()
+    })
 }
 
 pub(super) async fn metrics(State(app): State<App>) -> Response {

@@ -8,6 +8,7 @@ mod kv;
 mod negotiate;
 mod page;
 mod receipt;
+mod signed;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub use error::ApiError;
 use crate::blocks::Blocks;
 use crate::cars::Cars;
 use crate::metrics::{Metrics, RequestLabels};
+use crate::signer::Signer;
 use crate::status::Status;
 use crate::store::Store;
 
@@ -44,6 +46,8 @@ pub struct App {
     pub cars: Cars,
     /// How the index stands to the chain.
     pub status: Status,
+    /// Who signs receipts.
+    pub signer: Arc<Signer>,
     /// Numbers.
     pub metrics: Arc<Metrics>,
     /// Epochs behind the chain from which on the index isn't ready.
@@ -56,12 +60,15 @@ pub struct App {
 pub fn router(app: App) -> Router {
     let routes = get(ipfs::get);
     Router::new()
+        .route("/v1/status", get(health::status))
         .route("/v1/buckets", get(bucket::list))
         .route("/v1/buckets/{id}", get(bucket::one))
         .route("/v1/buckets/{id}/queue", get(bucket::queue))
         .route("/v1/buckets/{id}/receipts", get(receipt::list))
         .route("/v1/buckets/{id}/receipts/{car}", get(receipt::one))
+        .route("/v1/buckets/{id}/receipts/{car}/signed", get(signed::by_car))
         .route("/v1/buckets/{id}/kv", get(kv::range))
+        .route("/receipt/{cid}", get(signed::by_name))
         .route("/ipfs/{*path}", routes)
         .route("/.well-known/libp2p/protocols", get(health::protocols))
         .route("/healthz", get(health::healthz))

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use bucket_core::cid::{CarId, NativeHasher};
 use bucket_core::receipt::Receipt;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -147,11 +148,15 @@ pub(super) async fn one(
 }
 
 impl App {
+    /// The bytes of a CAR that the index names.
+    pub(super) async fn car(&self, id: &CarId) -> Result<Bytes, ApiError> {
+        let missing = || ApiError::Internal(anyhow::anyhow!("{id} is indexed, but its CAR is missing"));
+        self.cars.get(id).await?.ok_or_else(missing)
+    }
+
     /// A receipt's `out` as it stands there: `{"ok": …}` or `{"error": {name, message}}`.
     async fn out(&self, receipt: &CarId) -> Result<Box<RawValue>, ApiError> {
-        let missing =
-            || ApiError::Internal(anyhow::anyhow!("the receipt {receipt} is indexed, but its CAR is missing"));
-        let bytes = self.cars.get(receipt).await?.ok_or_else(missing)?;
+        let bytes = self.car(receipt).await?;
         let receipt =
             Receipt::from_car::<NativeHasher>(bytes.to_vec()).map_err(|error| ApiError::Internal(error.into()))?;
         let (key, value) = match receipt.out {

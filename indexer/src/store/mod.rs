@@ -15,6 +15,8 @@ use cid::Cid;
 
 pub use sqlite::Sqlite;
 
+use crate::signed::Names;
+
 /// What a store answers.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
@@ -96,6 +98,8 @@ pub struct Executed {
     pub caller: u64,
     /// The command.
     pub cmd: String,
+    /// What people call it by. Not read back.
+    pub names: Option<Names>,
     /// The input CAR.
     pub ran: CarId,
     /// The receipt CAR.
@@ -276,6 +280,10 @@ pub trait Store: Send + Sync {
 
     /// The newest execution of a CAR on a bucket.
     async fn execution(&self, bucket: &BucketId, ran: &CarId) -> Result<Option<Placed>>;
+
+    /// What came of an invocation or task with this name: a success before failures, as somebody else may have sent the same
+    /// in another CAR, then the earliest; of each CAR the newest.
+    async fn execution_named(&self, name: &Cid) -> Result<Option<Placed>>;
 
     /// How many executions a bucket has.
     async fn execution_count(&self, bucket: &BucketId) -> Result<u64>;

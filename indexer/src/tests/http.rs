@@ -10,8 +10,10 @@ use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::rig::*;
+use super::signed::KEY;
 use crate::http::{App, router};
 use crate::metrics::Metrics;
+use crate::signer::Signer;
 use crate::status::Status;
 use crate::store::{Halt, Store};
 
@@ -31,6 +33,7 @@ impl Site {
             blocks: rig.blocks.clone(),
             cars: rig.cars.clone(),
             status: status.clone(),
+            signer: Arc::new(Signer::from_multikey(KEY).unwrap()),
             metrics: Arc::new(Metrics::default()),
             lag_max: 10,
             silence_max: Duration::from_secs(60),

@@ -6,6 +6,7 @@ mod fake;
 mod gateway;
 mod http;
 mod rig;
+mod signed;
 mod store;
 mod sub;
 mod traced;

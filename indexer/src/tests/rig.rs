@@ -144,8 +144,8 @@ impl Rig {
         let when = Moment { epoch: height, timestamp: 0 };
         let replayed = move || replay(blocks, root, when, &inputs, &BTreeSet::new()).unwrap();
         let replayed = tokio::task::spawn_blocking(replayed).await.unwrap();
-        assert_eq!(replayed.state, self.chain.root, "the replay's state is the chain's");
         assert_eq!(replayed.halts, [], "nothing differs");
+        assert_eq!(replayed.state, self.chain.root, "the replay's state is the chain's");
         let nulls = height - head.height - 1;
         let tipset = Tipset { key: key.into(), parent: head.key, height, nulls, state: replayed.state };
         let (cars, files) = replayed.cars.into_iter().map(|(map, bytes)| (map.clone(), (map.id, bytes))).unzip();

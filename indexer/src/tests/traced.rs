@@ -5,6 +5,7 @@ use bucket_core::bucket::Chain as Cause;
 use bucket_core::cid::CarId;
 use bucket_core::did::BucketId;
 use bucket_rpc::json::Tipset;
+use tokio::runtime::Builder;
 
 use super::fake::{ACTOR, Chain, Sent, Shared, alias, serve};
 use super::rig::{ALICE, OTHERS, create, create_for, did, put, put_car, run, s, schedule};
@@ -208,7 +209,7 @@ async fn a_trace_that_explains_nothing_halts_as_ever() {
 async fn another_instance_brings_a_continuation() {
     let chain = shared();
     chain.lock().unwrap().add_instance(NEAR);
-    let cause = Cause { cause: CarId([7; 32]), depth: 1, work: 9, issuer: None, full: false };
+    let cause = Cause { cause: CarId([7; 32]), depth: 1, work: 9, issuer: None, full: false, foreign: true };
     let car = put_car("x", s("a"), s("1"));
     let params = DeliverParams { car, from: did("elsewhere"), chain: cause, caller: ALICE };
     mine(&chain, [Sent::Via(vec![Sub::other(NEAR, [Sub::to(ACTOR, Message::Deliver(params))])])]);
@@ -246,4 +247,30 @@ fn a_tipset_executes_at_the_time_of_its_earliest_block() {
     }
     tipset.blocks.remove(0);
     assert_eq!(Moment::from(&tipset), Moment { epoch: 1, timestamp: 10 });
+}
+
+/// As deep as the FVM lets actors call (ref-fvm `fvm/src/machine/mod.rs`, `max_call_depth`), on the stacks that an indexer has.
+#[test]
+fn a_trace_of_the_deepest_call_is_read() {
+    let chain = shared();
+    // The node that is made up recurses; a thread's usual stack is too small for it.
+    let node = Builder::new_multi_thread().thread_stack_size(256 << 20).enable_all().build().unwrap();
+    let shared = chain.clone();
+    let served = node.spawn(async move {
+        let deepest = (0..1024).fold(call("x", "deep"), |inner, _| Sub::other(NEAR, [inner]));
+        mine(&shared, [Sent::Via(vec![deepest])]);
+        mine(&shared, [run("x", 1)]);
+        mine(&shared, NOTHING);
+        serve(shared, "127.0.0.1:0").await
+    });
+    let (url, _node) = node.block_on(served).unwrap();
+    let indexer = Builder::new_multi_thread().enable_all().build().unwrap();
+    let watched = indexer.spawn(async move {
+        let dir = tempfile::tempdir().unwrap();
+        let watch = watch(&url, &dir).await;
+        catch_up(&watch).await;
+        assert_equal(&watch, 1).await;
+        watch.metrics.traced.get()
+    });
+    assert_eq!((indexer.block_on(watched).unwrap(), replays(&chain)), (1, 1));
 }

@@ -151,8 +151,8 @@ impl At {
         let forks: Vec<u8> = executed.forks.iter().flat_map(|fork| fork.0).collect();
         sqlx::query(
             "INSERT INTO executions
-             (tipset, at, height, bucket, message, caller, cmd, ran, receipt, ok, version, cause, forks)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+             (tipset, at, height, bucket, message, caller, cmd, ran, receipt, ok, version, cause, forks, invocation, task)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         )
         .bind(self.tipset)
         .bind(at)
@@ -167,6 +167,8 @@ impl At {
         .bind(executed.version as i64)
         .bind(executed.cause.map(|cause| cause.0.to_vec()))
         .bind(forks)
+        .bind(executed.names.map(|names| names.invocation.hash().to_bytes()))
+        .bind(executed.names.map(|names| names.task.hash().to_bytes()))
         .execute(tx)
         .await?;
         Ok(())

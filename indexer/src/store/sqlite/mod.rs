@@ -141,6 +141,10 @@ impl Store for Sqlite {
         read::execution(&self.readers, bucket, ran).await
     }
 
+    async fn execution_named(&self, name: &Cid) -> Result<Option<Placed>> {
+        read::execution_named(&self.readers, name).await
+    }
+
     async fn execution_count(&self, bucket: &BucketId) -> Result<u64> {
         read::execution_count(&self.readers, bucket).await
     }

@@ -2,6 +2,7 @@
 
 use bucket_core::cid::CarId;
 use bucket_core::did::BucketId;
+use cid::Cid;
 use futures::TryStreamExt;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection, SqlitePool};
@@ -44,13 +45,16 @@ async fn number(conn: &mut SqliteConnection, bucket: &BucketId) -> Result<Option
 
 /// The columns of an execution, in the order in which [`placed`] reads them.
 macro_rules! select_executions {
-    ($rest:literal) => {
+    (of_all $($rest:literal)+) => {
         concat!(
             "SELECT e.message, e.caller, e.cmd, e.ran, e.receipt, e.ok, e.version, e.cause, e.forks, e.height, e.at,
-             t.key FROM executions AS e JOIN tipsets AS t ON t.id = e.tipset
-             WHERE e.bucket = $1 AND e.reverted = 0 ",
-            $rest
+             t.key, b.did FROM executions AS e JOIN tipsets AS t ON t.id = e.tipset JOIN buckets AS b ON b.id = e.bucket
+             WHERE e.reverted = 0 ",
+            $($rest),+
         )
+    };
+    ($rest:literal) => {
+        select_executions!(of_all " AND e.bucket = $1 " $rest)
     };
 }
 
@@ -63,6 +67,7 @@ fn placed(bucket: &BucketId, row: &SqliteRow) -> Result<Placed> {
             message: cid(row.try_get(0)?)?,
             caller: row.try_get::<i64, _>(1)? as u64,
             cmd: row.try_get(2)?,
+            names: None,
             ran: car_id(row.try_get(3)?)?,
             receipt: car_id(row.try_get(4)?)?,
             ok: row.try_get::<i64, _>(5)? != 0,
@@ -108,6 +113,16 @@ pub(super) async fn execution(pool: &SqlitePool, bucket: &BucketId, ran: &CarId)
     let Some(id) = number(&mut tx, bucket).await? else { return Ok(None) };
     let row = sqlx::query(SQL).bind(id).bind(&ran.0[..]).fetch_optional(&mut *tx).await?;
     row.map(|row| placed(bucket, &row)).transpose()
+}
+
+pub(super) async fn execution_named(pool: &SqlitePool, name: &Cid) -> Result<Option<Placed>> {
+    const SQL: &str = select_executions!(of_all
+        " AND (e.invocation = $1 OR e.task = $1) AND NOT EXISTS (
+              SELECT 1 FROM executions AS newer WHERE newer.bucket = e.bucket AND newer.ran = e.ran
+              AND newer.version > e.version AND newer.reverted = 0)
+          ORDER BY e.ok DESC, e.height, e.at LIMIT 1");
+    let row = sqlx::query(SQL).bind(name.hash().to_bytes()).fetch_optional(pool).await?;
+    row.map(|row| placed(&bucket_id(row.try_get(12)?)?, &row)).transpose()
 }
 
 pub(super) async fn execution_count(pool: &SqlitePool, bucket: &BucketId) -> Result<u64> {
