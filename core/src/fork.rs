@@ -109,11 +109,6 @@ impl<H: Host> Reach<'_, '_, H> {
             return Err(Failure::new("ForkRefused", message).into());
         }
         let full = match at {
-            // What can't be delivered leaves a receipt here: it would be taken for one of this bucket's own CARs.
-            Some(at) if asked.task.sub == self.open.id => {
-                let message = format!("expected another bucket of f0{at}, got one of this bucket's name");
-                return Err(Failure::new("ForkRefused", message).into());
-            }
             Some(_) => false,
             None => self.admit(&car, &asked, call, planned)?,
         };
