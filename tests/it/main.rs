@@ -1,5 +1,6 @@
 //! All integration tests, in one binary. Each scenario runs in every world.
 
+mod authority;
 mod chain;
 mod differential;
 mod gas;
@@ -7,6 +8,7 @@ mod js;
 mod kill;
 mod scenario;
 mod ucanto;
+mod w3up;
 
 use bucket_tests::World;
 use bucket_tests::memory::MemoryWorld;
@@ -49,6 +51,23 @@ scenarios! {
         the_bytes_of_all_continuations_are_bounded;
     limits: bad_cars_are_refused_each_in_its_own_words bad_messages_are_refused_each_in_its_own_words
         controllers_are_resolved_and_bounded;
+    authority: a_signed_invocation_runs_whoever_carries_it tokens_of_the_release_candidate_are_taken
+        a_key_has_to_sign_for_its_bucket a_key_gets_the_bucket_that_it_signed_for
+        a_bucket_without_controllers_takes_only_what_is_signed an_open_command_is_anybodys_until_it_is_closed
+        an_open_command_covers_those_under_it what_gives_rights_away_is_never_open
+        what_is_open_to_a_bucket_is_closed_to_senders the_deepest_signed_values_run;
+    delegation: forged_signatures_are_refused the_greater_s_of_secp256k1_is_refused tokens_count_in_their_time
+        tokens_for_others_are_refused broken_chains_are_refused nobody_gets_more_than_was_delegated
+        other_roots_are_no_invocations;
+    replay: the_same_car_is_remembered_and_not_run the_same_invocation_in_another_car_is_refused
+        the_other_form_of_a_signature_is_a_replay what_was_scheduled_and_invoked_runs_once a_carrier_may_not_force
+        the_proof_of_a_creation_is_no_task continuations_of_one_run_bring_an_invocation_once;
+    revocation: those_above_may_revoke nobody_else_may_revoke a_revocation_counts_for_the_revokers_own_chains
+        what_waits_is_stopped_by_a_revocation a_revocation_counts_for_what_is_behind_it_in_the_queue
+        what_waits_too_long_expires;
+    rights: a_continuation_may_do_what_its_cause_may a_partial_right_ends_with_the_first_continuation
+        a_policy_binds_continuations_as_well callers_of_open_commands_get_no_further
+        a_stranger_who_runs_it_early_takes_no_right_away another_instance_gets_no_receipts_into_this_bucket;
     hostile: the_deepest_values_run a_receipt_is_never_too_deep_to_be_read a_continuation_that_is_no_task_is_a_failure
         forcing_what_was_invoked_while_it_waited_runs_it_again;
     reach: a_continuation_reaches_another_bucket another_bucket_is_reached_only_with_its_leave
@@ -57,4 +76,7 @@ scenarios! {
         the_order_of_asking_is_kept causes_link_a_chain_through_buckets a_chain_that_goes_to_and_fro_ends_at_a_depth
         a_chain_ends_when_its_work_is_done a_full_queue_refuses_continuations
         a_queue_fills_over_the_rounds_of_one_run;
+    instances: a_continuation_runs_in_another_instance what_is_refused_there_is_undelivered_here
+        a_forced_cause_delivers_no_second_time this_instance_is_no_other a_chain_between_instances_ends_at_a_depth
+        keys_count_in_every_instance only_an_instance_delivers what_is_undelivered_leaves_own_cars_alone;
 }

@@ -2,6 +2,7 @@
 //! real FVM, and over the whole network (devnet, client, indexer).
 
 pub mod cars;
+pub mod keys;
 pub mod memory;
 pub mod network;
 pub mod node;

@@ -9,7 +9,7 @@ use bucket_tests::{User, World};
 use super::{bucket, int, invoke, receipt_of, schedule};
 
 /// `levels` of lists and maps in turn; each map has more entries than a sort takes by insertion.
-fn deep(levels: usize) -> Ipld {
+pub fn deep(levels: usize) -> Ipld {
     let pads = || (0..24).map(|n| (format!("{n:0>width$}", width = 1 + n % 3), Ipld::Null));
     (0..levels).fold(Ipld::Null, |inner, level| match level % 2 {
         0 => Ipld::List(vec![inner]),

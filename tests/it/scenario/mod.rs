@@ -1,13 +1,19 @@
 //! Behaviour, as functions over a world.
 
+pub mod authority;
+pub mod delegation;
 pub mod forks;
 pub mod hostile;
+pub mod instances;
 pub mod kv;
 pub mod limits;
 pub mod modes;
 pub mod queue;
 pub mod reach;
 pub mod receipts;
+pub mod replay;
+pub mod revocation;
+pub mod rights;
 
 use bucket_core::bucket::Mode;
 use bucket_core::cid::CarId;
