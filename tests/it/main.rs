@@ -79,4 +79,7 @@ scenarios! {
     instances: a_continuation_runs_in_another_instance what_is_refused_there_is_undelivered_here
         a_forced_cause_delivers_no_second_time this_instance_is_no_other a_chain_between_instances_ends_at_a_depth
         keys_count_in_every_instance only_an_instance_delivers what_is_undelivered_leaves_own_cars_alone;
+    staging: a_large_car_is_staged_by_one_and_scheduled_by_another a_staged_car_has_the_receipt_that_it_has_otherwise
+        what_does_not_fit_is_refused_each_in_its_own_words the_whole_must_be_what_was_announced
+        a_sender_stages_so_many_at_once what_is_staged_stays_for_a_day;
 }

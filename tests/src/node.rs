@@ -10,7 +10,7 @@ use bucket_core::cid::{CarId, Cid, NativeHasher};
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
 use bucket_core::host::Told;
-use bucket_core::memory::{MemoryHost, Outside, Reachable};
+use bucket_core::memory::{Memory, MemoryHost, Outside, Reachable};
 use bucket_core::receipt::Receipt;
 use bucket_core::{evm, execute, invariants};
 use bucket_devnet::account::Account;
@@ -35,6 +35,8 @@ pub struct NodeWorld {
     pub chain: Chain,
     /// The actor.
     pub actor: Address,
+    /// The gas limit of the next messages; 0 for half of a block's.
+    pub gas_limit: u64,
     users: [Account; USERS.len()],
     /// The other instance.
     other: Option<Address>,
@@ -46,7 +48,7 @@ impl Default for NodeWorld {
         let mut chain = Chain::open(&Config::default()).expect("a devnet");
         let users = [chain.account(0), chain.account(1), chain.eth_account(0)].map(|user| user.expect("an account"));
         let actor = chain.deploy(&users[0], WASM, &[]).expect("the actor loads").robust;
-        Self { chain, actor, users, other: None, index: Index::default() }
+        Self { chain, actor, gas_limit: 0, users, other: None, index: Index::default() }
     }
 }
 
@@ -66,7 +68,8 @@ impl NodeWorld {
         };
         // An Ethereum transaction names an actor by its id.
         let to = if user == User::Eve { Address::new_id(self.instance()) } else { self.actor };
-        let message = ChainMessage::new(sender.address(), to, method, params.to_vec());
+        let gas_limit = self.gas_limit;
+        let message = ChainMessage { gas_limit, ..ChainMessage::new(sender.address(), to, method, params.to_vec()) };
         if params.len() > MESSAGE_BYTES_MAX {
             return Err(Refused::Unsent(format!("a message of more than {MESSAGE_BYTES_MAX} bytes")));
         }
@@ -126,6 +129,11 @@ impl NodeWorld {
         state.actor(&self.account(user).address()).expect("the sender").0
     }
 
+    /// An actor's id.
+    pub fn id_of(&self, actor: Address) -> u64 {
+        self.chain.state().expect("a state tree").actor(&actor).expect("the actor").0
+    }
+
     fn account(&self, user: User) -> &Account {
         &self.users[user as usize]
     }
@@ -165,7 +173,10 @@ impl World for NodeWorld {
         let addresses = USERS.map(|user| (self.address(user), self.actor_id(user))).into();
         let (caller, epoch, timestamp) =
             (self.actor_id(user), executed.block.height(), executed.block.header.timestamp);
-        let outside = Outside::Told(told);
+        // A message that succeeded was told what it asked; one that failed knows who is an instance.
+        let mut others = Memory::new(TABLE);
+        others.siblings.extend(self.other.map(|other| self.id_of(other)));
+        let outside = if code == 0 { Outside::Told(told) } else { Outside::Instances(&others) };
         let host = MemoryHost { store, this, caller, origin: caller, epoch, timestamp, addresses, outside };
         let native = execute::apply(&host, &TABLE, &before, message);
         match native {
@@ -212,14 +223,17 @@ impl World for NodeWorld {
     }
 
     fn pass(&mut self, epochs: u64) {
-        for _ in 0..epochs {
+        // All of them null rounds, but for the last.
+        let nulls = epochs.saturating_sub(1);
+        self.chain.skip(nulls.try_into().expect("less than centuries"));
+        if epochs > 0 {
             self.chain.produce(vec![], false).expect("the chain goes on");
         }
         self.chain.commit().expect("the chain goes on");
     }
 
     fn instance(&mut self) -> u64 {
-        self.chain.state().expect("a state tree").actor(&self.actor).expect("the actor").0
+        self.id_of(self.actor)
     }
 
     fn swap(&mut self) {

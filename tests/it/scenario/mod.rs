@@ -14,6 +14,7 @@ pub mod receipts;
 pub mod replay;
 pub mod revocation;
 pub mod rights;
+pub mod staging;
 
 use bucket_core::bucket::Mode;
 use bucket_core::cid::CarId;
