@@ -7,25 +7,34 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use bucket_core::bucket::Mode;
 use bucket_core::car::Car;
-use bucket_core::cid::{Cid, NativeHasher, RAW, block_cid};
+use bucket_core::cid::{Cid, DAG_CBOR, NativeHasher, RAW, block_cid};
 use bucket_core::dag_cbor::{self, Ipld};
 use bucket_core::ucan::{PublicKey, Request, ucanto};
+use bucket_tests::cars::{did, id, put, task};
+use bucket_tests::keys::{create, ed25519, signed};
+use bucket_tests::network::NetworkWorld;
+use bucket_tests::{User, World};
 use expect_test::expect_file;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
-/// Asks the program, and answers its answers.
+/// Asks the program of w3up's packages, and answers its answers.
 fn ask(requests: &[Value]) -> Vec<Value> {
+    ask_of("ucanto.mjs", requests)
+}
+
+fn ask_of(program: &str, requests: &[Value]) -> Vec<Value> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("js");
     assert!(directory.join("node_modules/@ucanto").is_dir(), "run npm ci --prefix tests/js");
     let mut process = Command::new("node")
-        .arg(directory.join("ucanto.mjs"))
+        .arg(directory.join(program))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| panic!("node (20 or newer) is needed for the tests of w3up: {error}"));
+        .unwrap_or_else(|error| panic!("node (20 or newer) is needed for the tests of {program}: {error}"));
     let mut stdin = process.stdin.take().expect("a pipe");
     let lines: String = requests.iter().map(|request| format!("{request}\n")).collect();
     // It answers while it is asked, and a pipe is short.
@@ -177,6 +186,67 @@ fn ucanto_reads_our_receipts() {
             "out": cbor(&value), "meta": cbor(&meta_value),
         });
         assert_eq!(read, expected);
+    }
+}
+
+/// Of tasks and of a UCAN 1.0: ucanto reads one form, iso-ucan the other.
+#[test]
+fn clients_read_and_verify_the_receipts_that_the_indexer_signs() {
+    let mut world = NetworkWorld::default();
+    let key = ed25519(1);
+    let bucket = create(&mut world, &key);
+    let open = did("open");
+    world.create(&open, Mode::Atomic).expect("created");
+    let failing = put(&open, Ipld::List(vec![Ipld::Null]), text("reserved"), 3);
+    let signed = signed(&key, task(&bucket, "/kv/put", map([("key", text("b")), ("value", text("1"))]), 2), &[]);
+    let cases = [(&open, put(&open, text("a"), text("1"), 1)), (&open, failing), (&bucket, signed)];
+    let http = tokio::runtime::Runtime::new().expect("a runtime");
+    for (bucket, input) in cases {
+        let invoked = world.invoke(User::Alice, bucket, &input, false).expect("accepted");
+        let receipt = world.receipt_car(bucket, invoked.receipt);
+        let get = |path: String| {
+            let (status, body) = http.block_on(world.gateway.get(&path, "*/*")).expect("it answers");
+            assert_eq!(status.as_u16(), 200, "{path}: {}", String::from_utf8_lossy(&body));
+            body
+        };
+        let status: Value = serde_json::from_slice(&get("v1/status".to_owned())).expect("JSON");
+        let car = Car::decode::<NativeHasher>(input.clone()).expect("a CAR");
+        let asked = match Request::from_car::<NativeHasher>(&car).expect("one or none") {
+            Some(request) => request.invocation.task.to_ipld(),
+            None => car.root_value(),
+        };
+        let Ipld::Map(fields) = receipt.to_ipld() else { panic!("a receipt is a map") };
+        let meta = cbor(&map([
+            ("receipt", Ipld::Link(invoked.receipt.to_cid())),
+            ("invocation", Ipld::Link(car.root())),
+            ("fork", Ipld::List(vec![])),
+        ]));
+
+        let message = get(format!("receipt/{}", car.root()));
+        let ask_ucanto = json!({"command": "receipt", "car": hex::encode(message), "ran": car.root().to_string()});
+        let expected = json!({
+            "verified": true, "issuer": status["did"], "ran": car.root().to_string(), "fork": 0,
+            "out": cbor(&fields["out"]), "meta": meta,
+        });
+        assert_eq!(ask(&[ask_ucanto]).remove(0), expected);
+
+        let assertion = get(format!("v1/buckets/{bucket}/receipts/{}/signed", id(&input)));
+        let ran = Ipld::Link(block_cid::<NativeHasher>(DAG_CBOR, &dag_cbor::encode(&asked)));
+        let mut expected = json!({
+            "spec": "inv", "version": "1.0.0", "verified": true, "iss": status["did"], "sub": status["did"],
+            "cmd": "/ucan/assert/receipt", "exp": null, "prf": 0, "meta": meta,
+            "args": cbor(&map([("ran", ran), ("out", fields["out"].clone())])),
+        });
+        let read = |car: &[u8]| ask_of("ucan.mjs", &[json!({"car": hex::encode(car)})]).remove(0);
+        assert_eq!(read(&assertion), expected);
+        // A letter of its command is another.
+        let needle = dag_cbor::encode(&text("/ucan/assert/receipt"));
+        let at = assertion.windows(needle.len()).position(|window| window == needle).expect("the command");
+        let mut forged = assertion.clone();
+        forged[at + needle.len() - 1] ^= 1;
+        expected["cmd"] = json!("/ucan/assert/receipu");
+        expected["verified"] = json!(false);
+        assert_eq!(read(&forged), expected);
     }
 }
 

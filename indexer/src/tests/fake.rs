@@ -136,7 +136,7 @@ impl Chain {
 
     /// Says that an actor runs the same code.
     pub fn add_instance(&mut self, id: u64) {
-        self.memory.instances.get_mut().insert(id, Memory::new(TABLE));
+        self.memory.siblings.insert(id);
     }
 
     pub fn head(&self) -> Tipset {
