@@ -116,7 +116,7 @@ impl Host for FvmHost {
         code(actor).is_some_and(|other| code(self.this()) == Some(other))
     }
 
-    fn room(&self, gas: u64) -> bool {
+    fn room(&self, gas: u64, _: u64) -> bool {
         sdk::gas::available() >= gas
     }
 

@@ -9,7 +9,7 @@ use bucket_core::abi::{Returned, RunParams, RunReturn, ScheduleReturn, encode, m
 use bucket_core::bucket::Bucket;
 use bucket_core::cid::CarId;
 use bucket_core::did::BucketId;
-use bucket_core::limits::{CAR_BYTES_MAX, GAS_BASE, GAS_KEY, GAS_LEVEL};
+use bucket_core::limits::CAR_BYTES_MAX;
 use bucket_rpc::Client;
 use cid::Cid;
 use fvm_shared::address::Address;
@@ -133,23 +133,17 @@ impl ActorClient {
         self.chain.push_with(self.actor, number, params.to_vec(), reserve).await
     }
 
-    /// Gas that a message needs beside what it uses.
-    ///
-    /// `Run` starts a task only while the gas that is left is enough for whatever all tasks that it took may need
-    /// (bucket-core, `execute`, `Taking`): [`GAS_BASE`], and a path in the bucket's maps for each key. An estimate is of what
-    /// is used, so under its limit the last tasks would never start.
+    /// Gas that has to be left at some moment of a message, though it is not used: for the next task of a `Run`, for a send to
+    /// another instance, for a hook. A trial tells; an estimate is of what is used, and under its limit they would not start.
     async fn reserve(&self, message: &Message) -> u64 {
-        /// A task with a receipt and up to three keys to write; one with more may end a run early.
-        const PATHS: u64 = 4;
-        let Message::Run(params) = message else { return 0 };
-        if params.max == 1 {
+        if !matches!(message, Message::Run(_) | Message::Invoke(_)) {
             return 0;
         }
-        // Why it would fail is told by the estimate.
-        let Ok(Returned::Run(told)) = self.simulate(message).await else { return 0 };
-        let Ok(bucket) = self.bucket(&params.bucket).await else { return 0 };
-        let levels = 2 + u64::from((bucket.ran + bucket.pending()).max(1).ilog2() + 1) / 3;
-        if told.taken > 1 { GAS_BASE + told.taken * PATHS * (GAS_KEY + GAS_LEVEL * levels) } else { 0 }
+        match self.simulate(message).await {
+            Ok(Returned::Run(RunReturn { reserve, .. }) | Returned::Invoke(InvokeReturn { reserve, .. })) => reserve,
+            // Why it would fail is told by the estimate.
+            _ => 0,
+        }
     }
 
     /// Waits for a message that [`ActorClient::push`] handed in. `T` is its method's return value.

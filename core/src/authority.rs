@@ -24,7 +24,7 @@ use crate::did::BucketId;
 use crate::error::{Abort, Error, Failure};
 use crate::protocol::{Call, Cx, Protocol, Source, Weight};
 use crate::task::{Task, is_command, kind};
-use crate::ucan::{self, Crypto, Denied, Did, Request};
+use crate::ucan::{self, Crypto, Delegation, Denied, Did, Request};
 
 /// `/ucan/revoke`.
 pub struct Revocations;
@@ -59,6 +59,20 @@ pub(crate) fn is_own_revocation(request: &Request) -> bool {
         && request.invocation.iss != request.invocation.task.sub
 }
 
+/// Checks that a revocation names the delegation that it brings along by the name that counts: the same delegation may travel
+/// under another one, with the other form of its signature.
+pub(crate) fn check_name<C: Crypto>(task: &Task, car: &Car) -> Result<(), Denied> {
+    if task.cmd != REVOKE {
+        return Ok(());
+    }
+    let Ok((revoked, _)) = revocation(task) else { return Ok(()) };
+    let brought = car.block(&revoked).and_then(|block| Delegation::decode::<C>(block).ok());
+    match brought.map(|delegation| delegation.cid).filter(|named| *named != revoked) {
+        Some(named) => Err(Denied::InvalidClaim(format!("expected the delegation to be named {named}, got {revoked}"))),
+        None => Ok(()),
+    }
+}
+
 /// Checks that whoever revokes what they issued did issue it, or something before it. Says yes to everything else.
 pub(crate) fn witness<C: Crypto>(request: &Request, car: &Car) -> Result<(), Denied> {
     if !is_own_revocation(request) {
@@ -66,10 +80,6 @@ pub(crate) fn witness<C: Crypto>(request: &Request, car: &Car) -> Result<(), Den
     }
     let (revoked, path) = revocation(&request.invocation.task).map_err(|failure| Denied::Malformed(failure.message))?;
     let path = ucan::witness::<C>(car, &request.invocation.task.sub, &path, &revoked)?;
-    // A delegation may travel under another name than the one that counts, with the other form of its signature.
-    if let Some(named) = path.last().map(|delegation| delegation.cid).filter(|named| *named != revoked) {
-        return Err(Denied::InvalidClaim(format!("expected the delegation to be named {named}, got {revoked}")));
-    }
     match path.iter().any(|delegation| delegation.iss == request.invocation.iss) {
         true => Ok(()),
         false => Err(Denied::InvalidClaim(format!(

@@ -9,7 +9,7 @@ use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::abi::Hook;
-use crate::cid::CarId;
+use crate::cid::{CarId, DAG_CBOR};
 use crate::map::{Bytes, Map};
 use crate::ucan::Did;
 
@@ -123,6 +123,11 @@ pub struct Chain {
 }
 
 impl Item {
+    /// Whether the CAR was staged, and may be larger than a message.
+    pub fn is_staged(&self) -> bool {
+        self.car.codec() == DAG_CBOR
+    }
+
     /// Whether it counts among those that its caller has in the queue. A bucket's own continuations don't: they are bounded
     /// by the work of what they continue, and a bound here would stop the run that empties the queue.
     pub fn counts(&self) -> bool {

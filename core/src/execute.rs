@@ -17,7 +17,7 @@ use crate::error::{Abort, Failure};
 use crate::fork::{self, Outgoing};
 use crate::host::Host;
 use crate::limits::*;
-use crate::open::{Open, State};
+use crate::open::{Open, State, read_car};
 use crate::protocol::{Protocols, Weight};
 use crate::right::{self, Asked, Asker, Right};
 use crate::stage;
@@ -194,33 +194,50 @@ fn invoke<H: Host>(host: &H, protocols: &Protocols, root: &Cid, params: CarParam
     let mut state = State::load(host, root)?;
     let (mut open, admitted) = admit(&state, protocols, params)?;
     if let (Some(receipt), false) = (admitted.entry.receipt, admitted.force) {
-        let told = InvokeReturn { receipt, ran: false, ok: None, root: open.bucket.root, sent: vec![] };
+        let same = open.bucket.root;
+        let told = InvokeReturn { receipt, ran: false, ok: None, root: same, sent: vec![], reserve: 0 };
         return Ok(Applied::quiet(*root, Returned::Invoke(told)));
     }
     bring(&mut open, &admitted)?;
     let Admitted { id, car, asked, right, entry, staged, hook, .. } = admitted;
-    // What is invoked before its turn keeps its cause and its right: else a stranger, where its command is open, could have it
-    // fail for want of the right with which it was scheduled.
-    let (right, chain) = match (entry.pending, right) {
-        (Some(number), Right::Open) => {
-            let Item { caller, chain, .. } = open.item(number)?;
-            (right::again(&open, &asked, caller, chain.as_ref()), chain)
-        }
-        (Some(number), right) => (right, open.item(number)?.chain),
-        (None, right) => (right, None),
-    };
+    let (right, chain, hook) = before_its_turn(&mut open, &asked, entry, right, hook)?;
     let (issuer, caller) = (issuer(&asked, chain.as_ref()), host.caller());
     let ready = Ready { id, entry, car, task: asked.task, right, chain, caller, issuer, hook, refused: None };
     let mut outgoing = Vec::new();
     let mut ran = batch::run(&state, &mut open, protocols, vec![ready], &mut outgoing, &RefCell::default())?;
     let [execution] = &ran[..] else { return Err(Abort::State("one task ran as several".into())) };
     let (receipt, ok, touched) = (execution.receipt, Some(execution.ok), others(&outgoing));
+    let reserve = reserve(&ran, &outgoing);
     let sent = fork::send_all(&mut state, &mut open, outgoing, &mut ran)?;
     if staged.is_some() {
         stage::take(&mut state, &id)?;
     }
-    let told = InvokeReturn { receipt, ran: true, ok, root: open.bucket.root, sent };
+    let told = InvokeReturn { receipt, ran: true, ok, root: open.bucket.root, sent, reserve };
     close(state, open, Returned::Invoke(told), ran, touched)
+}
+
+/// With what a task runs that is invoked before its turn: it keeps its cause, its right and its hook. Else a stranger, where
+/// its command is open, could have it fail for want of the right with which it was scheduled, or silence its hook.
+fn before_its_turn<H: Host>(
+    open: &mut Open<'_, H>,
+    asked: &Asked,
+    entry: Entry,
+    right: Right,
+    hook: Option<Hook>,
+) -> Result<(Right, Option<Chain>, Option<Hook>), Abort> {
+    let Some(number) = entry.pending else { return Ok((right, None, hook)) };
+    let item = open.item(number)?;
+    let right = match right {
+        Right::Open => right::again(open, asked, item.caller, item.chain.as_ref()),
+        more => more,
+    };
+    Ok((right, item.chain, item.hook.or(hook)))
+}
+
+/// Gas that had to be left for hooks and sends.
+fn reserve(ran: &[Execution], outgoing: &[Outgoing]) -> u64 {
+    let hook = if ran.iter().any(|execution| execution.hook.is_some()) { GAS_HOOK + GAS_BASE } else { 0 };
+    fork::reserve(outgoing).max(hook)
 }
 
 /// The buckets of this instance that get continuations.
@@ -246,10 +263,11 @@ fn run<H: Host>(host: &H, protocols: &Protocols, root: &Cid, params: RunParams) 
     }
     let failed = ran.iter().filter(|execution| !execution.ok).count() as u64;
     let (count, touched) = (ran.len() as u64, others(&outgoing));
+    let Taking { taken, stopped, gas, .. } = taking;
+    let reserve = reserve(&ran, &outgoing).max(if taken > 1 { gas } else { 0 });
     let sent = fork::send_all(&mut state, &mut open, outgoing, &mut ran)?;
-    let Taking { taken, stopped, .. } = taking;
     let (pending, root) = (open.bucket.pending(), open.bucket.root);
-    let told = RunReturn { ran: count, failed, pending, root, taken, stopped, sent };
+    let told = RunReturn { ran: count, failed, pending, root, taken, stopped, sent, reserve };
     close(state, open, Returned::Run(told), ran, touched)
 }
 
@@ -269,15 +287,8 @@ impl Taking {
         let mut batch = Vec::new();
         let mut count = open.bucket.pending().min(self.left);
         let begun = self.taken;
-        while count > 0 && !self.stopped {
-            let (item, bytes) = open.peek()?;
-            let car = Car::decode::<H::Hasher>(bytes)?;
-            let asked = Asked::read::<H::Hasher>(&car)?;
-            self.gas += need(protocols, &open.bucket, &car, &asked, &item);
-            if self.taken > 0 && !open.host.room(self.gas) {
-                self.stopped = true;
-                break;
-            }
+        while count > 0 {
+            let Some((item, car, asked)) = self.peek(open, protocols)? else { break };
             open.dequeue(&item)?;
             self.taken += 1;
             self.left -= 1;
@@ -290,6 +301,34 @@ impl Taking {
             }
         }
         Ok((self.taken > begun).then_some(batch))
+    }
+
+    /// The next task, if gas is left for all that it may need. It is asked for before anything is read: that costs as well.
+    fn peek<H: Host>(
+        &mut self,
+        open: &mut Open<'_, H>,
+        protocols: &Protocols,
+    ) -> Result<Option<(Item, Car, Asked)>, Abort> {
+        if !self.room(open, GAS_READ * CAR_BYTES_MAX as u64) {
+            return Ok(None);
+        }
+        let item = open.item(open.bucket.head)?;
+        if item.is_staged() && !self.room(open, GAS_READ * STAGED_BYTES_MAX as u64) {
+            return Ok(None);
+        }
+        let car = Car::decode::<H::Hasher>(read_car(open.host.store(), &item.car)?)?;
+        let asked = Asked::read::<H::Hasher>(&car)?;
+        let need = need(protocols, &open.bucket, &car, &asked, &item);
+        if !self.room(open, need) {
+            return Ok(None);
+        }
+        self.gas += need;
+        Ok(Some((item, car, asked)))
+    }
+
+    fn room<H: Host>(&mut self, open: &Open<'_, H>, more: u64) -> bool {
+        self.stopped |= self.taken > 0 && !open.host.room(self.gas + more, self.taken);
+        !self.stopped
     }
 }
 

@@ -17,7 +17,7 @@ use crate::cid::{CarId, Hasher};
 use crate::did::BucketId;
 use crate::error::{Abort, Error, Failure, explain};
 use crate::host::Host;
-use crate::limits::{CAR_BYTES_MAX, FORK_BYTES_MAX, GAS_BYTE, GAS_READ, GAS_SEND, GAS_SIGNATURE, PROOFS_MAX};
+use crate::limits::{CAR_BYTES_MAX, FORK_BYTES_MAX, GAS_BASE, GAS_BYTE, GAS_READ, GAS_SEND, GAS_SIGNATURE, PROOFS_MAX};
 use crate::open::{Open, State};
 use crate::protocol::{Ask, Call, Fork, Machine, Packed, Reply};
 use crate::right::{self, Asked, Asker, Right};
@@ -114,7 +114,8 @@ impl<H: Host> Reach<'_, '_, H> {
         };
         let signed = asked.request.as_ref().map(|request| request.id::<H::Hasher>());
         let id = car.id::<H::Hasher>();
-        Ok(Packed { id, car: car.into_bytes(), task: asked.task, signed, at, full })
+        let speaks = self.right(call).is_full();
+        Ok(Packed { id, car: car.into_bytes(), task: asked.task, signed, at, full, speaks })
     }
 
     /// Whether a continuation may go into a queue of this instance, and with all rights.
@@ -130,7 +131,9 @@ impl<H: Host> Reach<'_, '_, H> {
             return self.admit_own(car, asked, call);
         }
         let mut target = self.state.open(&asked.task.sub).map_err(refused)?;
-        let asker = Asker::Bucket { from: Some(&self.open.id), caller: call.caller, issuer: call.issuer };
+        // Whoever may do a little on this bucket doesn't speak for it.
+        let from = self.right(call).is_full().then_some(&self.open.id);
+        let asker = Asker::Bucket { from, caller: call.caller, issuer: call.issuer };
         let right = right::check(&target, car, asked, asker).map_err(refused)?;
         let queued = planned.queued.entry(target.id.clone()).or_default();
         let mine = queued.entry(call.caller).or_default();
@@ -140,13 +143,17 @@ impl<H: Host> Reach<'_, '_, H> {
         Ok(right.is_full())
     }
 
+    fn right(&self, call: &Call<'_>) -> &Right {
+        self.rights.get(&call.id).copied().unwrap_or(&Right::Open)
+    }
+
     fn admit_own(&self, car: &Car, asked: &Asked, call: &Call<'_>) -> Result<bool, Error> {
         let open = self.open;
         if asked.request.is_some() {
             let asker = Asker::Bucket { from: Some(&open.id), caller: call.caller, issuer: call.issuer };
             return Ok(right::check(open, car, asked, asker).map_err(refused)?.is_full());
         }
-        let right = self.rights.get(&call.id).copied().unwrap_or(&Right::Open);
+        let right = self.right(call);
         if right.covers(open, &asked.task)? {
             return Ok(right.is_full());
         }
@@ -196,16 +203,29 @@ pub(crate) fn send_all<'h, H: Host>(
             state.close(target)?;
             continue;
         };
+        let gas = outgoing.gas();
         let Outgoing { packed, chain, caller } = outgoing;
-        let params = DeliverParams { car: packed.car.clone(), from: open.id.clone(), chain: chain.clone(), caller };
-        let signatures = packed.signed.map_or(0, |_| PROOFS_MAX + 1);
-        let code = open.host.deliver(at, &params, gas(params.car.len(), signatures))?;
+        let from = packed.speaks.then(|| open.id.clone());
+        let params = DeliverParams { car: packed.car.clone(), from, chain: chain.clone(), caller };
+        let code = open.host.deliver(at, &params, gas)?;
         sent.push(code);
         if code != 0 {
             ran.push(undelivered(open, packed, &chain, caller, at, code)?);
         }
     }
     Ok(sent)
+}
+
+/// Gas that has to be left for the dearest of the continuations that go to other instances.
+pub(crate) fn reserve(outgoing: &[Outgoing]) -> u64 {
+    let far = outgoing.iter().filter(|outgoing| outgoing.packed.at.is_some());
+    far.map(|outgoing| outgoing.gas() + GAS_BASE).max().unwrap_or_default()
+}
+
+impl Outgoing {
+    fn gas(&self) -> u64 {
+        gas(self.packed.car.len(), self.packed.signed.map_or(0, |_| PROOFS_MAX + 1))
+    }
 }
 
 /// Gas that another instance may take for a continuation.
@@ -255,12 +275,12 @@ pub(crate) fn deliver<'h, H: Host>(
     let asked = Asked::read::<H::Hasher>(&car)?;
     let mut open = state.open(&asked.task.sub)?;
     // Only a key's name is beyond doubt in another instance, because only a key had to sign for it.
-    let from = Some(&from).filter(|from| PublicKey::from_did(from.as_str()).is_ok());
+    let from = from.as_ref().filter(|from| PublicKey::from_did(from.as_str()).is_ok());
     let right = right::check(&open, &car, &asked, Asker::Bucket { from, caller, issuer: chain.issuer.as_ref() })?;
     open.check_room(0)?;
     let (full, signed) = (right.is_full(), asked.request.as_ref().map(|request| request.id::<H::Hasher>()));
     let id = car.id::<H::Hasher>();
-    let packed = Packed { id, car: car.into_bytes(), task: asked.task, signed, at: None, full };
+    let packed = Packed { id, car: car.into_bytes(), task: asked.task, signed, at: None, full, speaks: false };
     let entry = accept(&mut open, Outgoing { packed, chain: Chain { full, foreign: true, ..chain }, caller })?;
     Ok((open, id, entry))
 }

@@ -47,8 +47,8 @@ pub trait Host {
     /// Whether an actor runs the same code as this one.
     fn is_instance(&self, actor: ActorID) -> bool;
 
-    /// Whether a next task that may need so much gas can start. A replay knows no gas: it starts as many as the chain did.
-    fn room(&self, gas: u64) -> bool;
+    /// Whether so much gas is left for one more task after `taken`. A replay knows no gas: it takes as many as the chain did.
+    fn room(&self, gas: u64, taken: u64) -> bool;
 
     /// Sends a continuation to another instance, which may take so much gas, and answers the exit code. A replay answers what the chain answered. Aborts
     /// when the gas that is left might not do: whoever runs a task mustn't be able to starve what it asks for.
@@ -61,7 +61,6 @@ pub trait Host {
 pub struct Told {
     taken: u64,
     sent: Vec<u32>,
-    asked: Cell<u64>,
     answered: Cell<usize>,
 }
 
@@ -76,10 +75,9 @@ impl Told {
         Self { taken, sent, ..Self::default() }
     }
 
-    /// See [`Host::room`]; the first task is started without a question.
-    pub fn room(&self) -> bool {
-        self.asked.set(self.asked.get() + 1);
-        self.asked.get() < self.taken
+    /// See [`Host::room`].
+    pub fn room(&self, taken: u64) -> bool {
+        taken < self.taken
     }
 
     /// See [`Host::deliver`]. Of more sends than were told nothing is known; the comparison with the chain will fail.

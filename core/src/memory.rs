@@ -132,10 +132,10 @@ impl<S: Blockstore> Host for MemoryHost<'_, S> {
         }
     }
 
-    fn room(&self, _: u64) -> bool {
+    fn room(&self, _: u64, taken: u64) -> bool {
         match &self.outside {
             Outside::Instances(_) => true,
-            Outside::Told(told) => told.room(),
+            Outside::Told(told) => told.room(taken),
         }
     }
 

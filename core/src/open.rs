@@ -213,13 +213,6 @@ impl<'h, H: Host> Open<'h, H> {
         item.ok_or_else(|| Abort::State(format!("task {number} of the queue is missing")))
     }
 
-    /// The next pending CAR.
-    pub fn peek(&mut self) -> Result<(Item, Vec<u8>), Abort> {
-        let item = self.item(self.bucket.head)?;
-        let car = read_car(self.host.store(), &item.car)?;
-        Ok((item, car))
-    }
-
     /// Takes the next pending CAR, which is `item`'s, out of the queue.
     pub fn dequeue(&mut self, item: &Item) -> Result<(), Abort> {
         self.bucket.head += 1;

@@ -74,6 +74,8 @@ pub struct Packed {
     pub at: Option<ActorID>,
     /// Whether it has all rights of its bucket.
     pub full: bool,
+    /// Whether its cause has all rights of the bucket that asks, and so speaks for it.
+    pub speaks: bool,
 }
 
 /// The most that a call may do, as far as its arguments tell. `Run` starts it when the gas that is left is enough for that.

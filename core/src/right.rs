@@ -63,6 +63,7 @@ impl Asked {
 
 /// Checks that `asker` may have the bucket do this, and answers with which right it runs.
 pub(crate) fn check<H: Host>(open: &Open<'_, H>, car: &Car, asked: &Asked, asker: Asker<'_>) -> Result<Right, Abort> {
+    authority::check_name::<H::Hasher>(&asked.task, car)?;
     if let Some(request) = &asked.request {
         if let Some(by) = open.brought(&request.id::<H::Hasher>())?
             && by != car.id::<H::Hasher>()

@@ -281,8 +281,8 @@ impl<S: Blockstore> Host for ReplayHost<'_, S> {
         true
     }
 
-    fn room(&self, _: u64) -> bool {
-        self.told.room()
+    fn room(&self, _: u64, taken: u64) -> bool {
+        self.told.room(taken)
     }
 
     fn deliver(&self, _: ActorID, _: &DeliverParams, _: u64) -> Result<u32, Abort> {

@@ -339,7 +339,7 @@ impl Cast {
             Way::Forked => self.forked(&car),
             Way::Delivered => {
                 let chain = Chain { cause: id(b"any"), depth: 1, work: 100, issuer: None, full: true, foreign: false };
-                vec![Message::Deliver(DeliverParams { car, from: victim(), chain, caller: ALICE })]
+                vec![Message::Deliver(DeliverParams { car, from: Some(victim()), chain, caller: ALICE })]
             }
             Way::Create => {
                 let controllers = vec![address(BOB)];

@@ -8,11 +8,11 @@ use bucket_client::deploy::deploy;
 use bucket_client::task::Draft;
 use bucket_client::{ActorClient, Chain, ClientError, Gateway, Identity, IdentityKind, Signer};
 use bucket_core::abi::*;
-use bucket_core::bucket::{Bucket, Mode};
+use bucket_core::bucket::Mode;
 use bucket_core::cid::{CarId, NativeHasher, RAW, block_cid};
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
-use bucket_core::limits::{CAR_BYTES_MAX, GAS_BASE, STAGED_BYTES_MAX};
+use bucket_core::limits::{CAR_BYTES_MAX, STAGED_BYTES_MAX};
 use bucket_core::receipt::Receipt;
 use fvm_shared::address::Address;
 use fvm_shared::econ::TokenAmount;
@@ -24,7 +24,7 @@ fn bucket() -> BucketId {
 
 fn invoke_return() -> InvokeReturn {
     let root = block_cid::<NativeHasher>(RAW, b"root");
-    InvokeReturn { receipt: CarId([1; 32]), ran: true, ok: Some(true), root, sent: vec![] }
+    InvokeReturn { receipt: CarId([1; 32]), ran: true, ok: Some(true), root, sent: vec![], reserve: 0 }
 }
 
 #[tokio::test]
@@ -40,7 +40,9 @@ async fn a_message_is_priced_numbered_signed_and_decoded() {
     assert_eq!((signed.message.nonce, signed.message.gas_limit), (0, 1_000_000));
     assert_eq!(signed.signature, key().sign(&signed.message.cid().unwrap().to_bytes()).unwrap());
     assert_eq!(signed.cid().unwrap(), sent.message);
-    assert_eq!(node.asked, ["GasEstimateMessageGas", "WalletBalance", "MpoolGetNonce", "MpoolPush", "StateWaitMsg"]);
+    let asked =
+        ["StateCall", "GasEstimateMessageGas", "WalletBalance", "MpoolGetNonce", "MpoolPush", "StateWaitMsg"];
+    assert_eq!(node.asked, asked);
 }
 
 #[tokio::test]
@@ -105,18 +107,13 @@ async fn a_large_car_that_would_be_refused_is_not_staged() {
 #[tokio::test]
 async fn a_run_of_several_tasks_has_room_for_the_machines_reserve() {
     let root = block_cid::<NativeHasher>(RAW, b"root");
-    let told = |taken| RunReturn { ran: taken, failed: 0, pending: 0, root, taken, stopped: false, sent: vec![] };
-    let record =
-        Bucket { controllers: vec![], mode: Mode::Atomic, root, queue: None, head: 0, tail: 2, receipts: root, ran: 5 };
-    for (taken, max, expected) in
-        [(2, 10, 1_000_000 + GAS_BASE + 2 * 4 * 6_000_000), (1, 10, 1_000_000), (2, 1, 1_000_000)]
-    {
-        let mut with = Node { result: (0, encode(&told(taken)).to_vec()), ..Node::default() };
-        with.calls.insert(method::RUN, (0, encode(&told(taken)).to_vec(), String::new()));
-        with.calls.insert(method::BUCKET, (0, encode(&record).to_vec(), String::new()));
+    for reserve in [0, 77_000_000] {
+        let told = RunReturn { ran: 2, failed: 0, pending: 0, root, taken: 2, stopped: false, sent: vec![], reserve };
+        let mut with = Node { result: (0, encode(&told).to_vec()), ..Node::default() };
+        with.calls.insert(method::RUN, (0, encode(&told).to_vec(), String::new()));
         let (client, node) = client(with).await;
-        client.run(&bucket(), max).await.unwrap();
-        assert_eq!(node.lock().unwrap().pushed[0].message.gas_limit, expected);
+        client.run(&bucket(), 10).await.unwrap();
+        assert_eq!(node.lock().unwrap().pushed[0].message.gas_limit, 1_000_000 + reserve);
     }
 }
 

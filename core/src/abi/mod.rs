@@ -152,8 +152,8 @@ pub struct DeliverParams {
     /// The continuation.
     #[serde(with = "strict_bytes")]
     pub car: Vec<u8>,
-    /// The bucket that asks for it.
-    pub from: BucketId,
+    /// The bucket that asks for it, if what it continues had all rights there.
+    pub from: Option<BucketId>,
     /// What it continues.
     pub chain: Chain,
     /// Who scheduled what it continues.
@@ -266,6 +266,9 @@ pub struct RunReturn {
     pub stopped: bool,
     /// The exit codes of sending continuations to other instances, in their order.
     pub sent: Vec<u32>,
+    /// Gas that had to be left at some moment, though it may not have been used: who sets a message's limit by what a trial
+    /// used has to add it.
+    pub reserve: u64,
 }
 
 /// `Invoke`.
@@ -281,6 +284,9 @@ pub struct InvokeReturn {
     pub root: Cid,
     /// The exit codes of sending continuations to other instances, in their order.
     pub sent: Vec<u32>,
+    /// Gas that had to be left at some moment, though it may not have been used: who sets a message's limit by what a trial
+    /// used has to add it.
+    pub reserve: u64,
 }
 
 /// `Receipt`.

@@ -211,7 +211,7 @@ async fn another_instance_brings_a_continuation() {
     chain.lock().unwrap().add_instance(NEAR);
     let cause = Cause { cause: CarId([7; 32]), depth: 1, work: 9, issuer: None, full: false, foreign: true };
     let car = put_car("x", s("a"), s("1"));
-    let params = DeliverParams { car, from: did("elsewhere"), chain: cause, caller: ALICE };
+    let params = DeliverParams { car, from: Some(did("elsewhere")), chain: cause, caller: ALICE };
     mine(&chain, [Sent::Via(vec![Sub::other(NEAR, [Sub::to(ACTOR, Message::Deliver(params))])])]);
     mine(&chain, [run("x", 1)]);
     mine(&chain, NOTHING);

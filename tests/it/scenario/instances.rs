@@ -222,7 +222,7 @@ pub fn only_an_instance_delivers(world: &mut dyn World) {
     let chain = Chain { cause: id(b"cause"), depth: 1, work: 100, issuer: None, full: true, foreign: true };
     let (before, _) = world.check();
     for user in [User::Alice, User::Bob, User::Eve] {
-        let params = DeliverParams { car: car.clone(), from: did("From"), chain: chain.clone(), caller: 1 };
+        let params = DeliverParams { car: car.clone(), from: Some(did("From")), chain: chain.clone(), caller: 1 };
         let refused = world.apply(user, Message::Deliver(params)).unwrap_err();
         assert_eq!(refused.code(), 58, "{}", refused.message());
     }

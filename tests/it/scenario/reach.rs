@@ -133,6 +133,20 @@ pub fn another_bucket_is_reached_only_with_its_leave(world: &mut dyn World) {
     assert_eq!(world.rows(&b), [(int(3), int(3))]);
 }
 
+/// What is open to a bucket is open to those who have all rights there, and not to whoever may have it echo.
+pub fn who_may_do_a_little_does_not_speak_for_the_bucket(world: &mut dyn World) {
+    let a = bucket(world, "Spoken", Mode::Atomic);
+    let b = bucket_of(world, User::Bob, "Spoken2", Mode::Atomic);
+    open(world, User::Alice, &a, "/bucket/open", map([("cmd", text("/echo"))]), 1);
+    open(world, User::Bob, &b, "/bucket/open", map([("cmd", text("/kv")), ("to", text(a.as_str()))]), 1);
+    let asks = |nonce| car(&a, "/echo/then", then([ask(&b, "/kv/put", pair(nonce), nonce)]), nonce);
+    let receipt = world.invoke(User::Eve, &a, &asks(2), false).unwrap().receipt;
+    assert_eq!(world.receipt_car(&a, receipt).out.unwrap_err().name, "ForkRefused");
+    assert_eq!(world.bucket(&b).unwrap().pending(), 0);
+    assert_eq!(invoke(world, &a, &asks(3)).out, Ok(Ipld::Null), "Alice controls it");
+    assert_eq!(world.bucket(&b).unwrap().pending(), 1);
+}
+
 /// Whose queue is run by whom is nobody's right, and who may do one thing may not have others done.
 pub fn a_continuation_has_no_more_right_than_its_cause(world: &mut dyn World) {
     let a = bucket(world, "Lender", Mode::Atomic);
