@@ -40,8 +40,7 @@ async fn a_message_is_priced_numbered_signed_and_decoded() {
     assert_eq!((signed.message.nonce, signed.message.gas_limit), (0, 1_000_000));
     assert_eq!(signed.signature, key().sign(&signed.message.cid().unwrap().to_bytes()).unwrap());
     assert_eq!(signed.cid().unwrap(), sent.message);
-    let asked =
-        ["StateCall", "GasEstimateMessageGas", "WalletBalance", "MpoolGetNonce", "MpoolPush", "StateWaitMsg"];
+    let asked = ["StateCall", "GasEstimateMessageGas", "WalletBalance", "MpoolGetNonce", "MpoolPush", "StateWaitMsg"];
     assert_eq!(node.asked, asked);
 }
 

@@ -184,7 +184,7 @@ pub fn broken_chains_are_refused(world: &mut dyn World) {
         long.push(from.delegate(&grant(from, to, b, "/kv")));
     }
     assert_eq!(long.len(), PROOFS_MAX);
-    let tail = if PROOFS_MAX % 2 == 0 { owner } else { middle };
+    let tail = if PROOFS_MAX.is_multiple_of(2) { owner } else { middle };
     long.push(tail.delegate(&grant(tail, asker, b, "/kv")));
     denied(world, b, "too many proofs", &scene.with(&long), 68, "TooManyProofs");
     scene.runs(world);

@@ -2,6 +2,7 @@
 
 pub mod authority;
 pub mod delegation;
+pub mod ends;
 pub mod forks;
 pub mod hostile;
 pub mod instances;

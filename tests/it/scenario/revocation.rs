@@ -35,6 +35,9 @@ fn runs(world: &mut dyn World, b: &BucketId, car: &[u8]) {
     assert_eq!(world.invoke(User::Eve, b, car, false).expect("allowed").ok, Some(true));
 }
 
+/// A revocation's CAR, made of a chain.
+type Way<'a> = &'a dyn Fn(&[Vec<u8>]) -> Vec<u8>;
+
 /// The bucket's key, its controllers, its agents, and each issuer of the chain; then no invocation counts that rests on it.
 pub fn those_above_may_revoke(world: &mut dyn World) {
     for (round, kind) in (0..).zip(KINDS) {
@@ -46,7 +49,7 @@ pub fn those_above_may_revoke(world: &mut dyn World) {
         let second =
             |nonce: u8| middle.delegate(&DelegationDraft { nonce: vec![nonce], ..grant(&middle, &asker, &b, "/") });
         let proofs = |nonce| [&first[..], &[second(nonce)]].concat();
-        let ways: [(&str, User, &dyn Fn(&[Vec<u8>]) -> Vec<u8>); 4] = [
+        let ways: [(&str, User, Way<'_>); 4] = [
             ("the bucket's key", User::Bob, &|path| signed(&owner, revoke(&b, &path[1..]), &[])),
             ("a controller", User::Alice, &|path| revoke(&b, path).to_car::<NativeHasher>()),
             ("an agent", User::Eve, &|path| signed(&agent, revoke(&b, path), &agency)),

@@ -40,7 +40,7 @@ fn actor_id(world: &mut dyn World, user: User, name: &str) -> u64 {
 }
 
 /// Stages a CAR in pieces of so many bytes, the last first.
-fn stage_all(world: &mut dyn World, user: User, car: &[u8], piece: usize) {
+pub fn stage_all(world: &mut dyn World, user: User, car: &[u8], piece: usize) {
     let count = car.chunks(piece).len();
     let staged = stage(world, user, announced(car, piece)).unwrap();
     assert_eq!(staged.missing, (0..count as u64).collect::<Vec<_>>());
@@ -51,12 +51,12 @@ fn stage_all(world: &mut dyn World, user: User, car: &[u8], piece: usize) {
 }
 
 /// The parameters that name a staged CAR.
-fn by_id(bucket: &BucketId, car: CarId) -> CarParams {
+pub fn by_id(bucket: &BucketId, car: CarId) -> CarParams {
     CarParams::new(bucket.clone(), car.to_bytes())
 }
 
 /// A CAR of exactly so many bytes, whose task links to what makes it so large.
-fn car_of(bucket: &BucketId, size: usize, nonce: u64) -> Vec<u8> {
+pub fn car_of(bucket: &BucketId, size: usize, nonce: u64) -> Vec<u8> {
     let with = |pad: usize| {
         let mut tx = Tx::default();
         let link = tx.write(&Ipld::Bytes((0..pad).map(|n| (n % 251) as u8).collect()));
