@@ -72,12 +72,12 @@ scenarios! {
         a_stranger_who_runs_it_early_takes_no_right_away another_instance_gets_no_receipts_into_this_bucket;
     hostile: the_deepest_values_run a_receipt_is_never_too_deep_to_be_read a_continuation_that_is_no_task_is_a_failure
         forcing_what_was_invoked_while_it_waited_runs_it_again;
+    ends: a_chain_that_goes_to_and_fro_ends_at_a_depth a_chain_ends_when_its_work_is_done
+        a_full_queue_refuses_continuations a_queue_fills_over_the_rounds_of_one_run;
     reach: a_continuation_reaches_another_bucket another_bucket_is_reached_only_with_its_leave
         who_may_do_a_little_does_not_speak_for_the_bucket a_continuation_has_no_more_right_than_its_cause
         a_signed_continuation_speaks_for_itself a_signed_continuation_counts_once_in_whatever_car
         a_forced_cause_asks_no_second_time the_order_of_asking_is_kept causes_link_a_chain_through_buckets;
-    ends: a_chain_that_goes_to_and_fro_ends_at_a_depth a_chain_ends_when_its_work_is_done
-        a_full_queue_refuses_continuations a_queue_fills_over_the_rounds_of_one_run;
     instances: a_continuation_runs_in_another_instance what_is_refused_there_is_undelivered_here
         a_forced_cause_delivers_no_second_time this_instance_is_no_other a_chain_between_instances_ends_at_a_depth
         keys_count_in_every_instance only_an_instance_delivers what_is_undelivered_leaves_own_cars_alone;
