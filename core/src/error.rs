@@ -264,7 +264,7 @@ pub fn explain(code: u32) -> Option<&'static str> {
         55 => "the proof of the bucket's DID is for something else",
         56 => "too many of the sender's CARs are in the queue: run it first",
         57 => "the hook can't be called",
-        58 => "a continuation from an actor that runs other code",
+        58 => "not another instance of the actor: it runs other code, or is not there",
         59 => "the CAR is not staged, or not completely",
         60 => "a CAR can't be staged so",
         61 => "the sender has too many CARs staged",

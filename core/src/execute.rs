@@ -144,6 +144,11 @@ fn schedule<H: Host>(host: &H, protocols: &Protocols, root: &Cid, params: CarPar
     let told = |status, position, receipt| Returned::Schedule(ScheduleReturn { car: id, status, position, receipt });
     if let Some(number) = entry.pending {
         let told = told(Status::Pending, Some(open.position(number)?), entry.receipt);
+        let item = open.item(number)?;
+        if admitted.hook.is_some() && admitted.hook != item.hook {
+            return Err(Abort::Hook("the CAR is pending with another hook, or none: expected that one".into()));
+        }
+        let force = force && (item.caller == host.caller() || open.is_controller(host.caller()));
         // It ran while it waited and would fall out of the queue.
         return match force && entry.receipt.is_some() && open.force(number)? {
             true => close(state, open, told, vec![], vec![]),
@@ -200,8 +205,9 @@ fn invoke<H: Host>(host: &H, protocols: &Protocols, root: &Cid, params: CarParam
     }
     bring(&mut open, &admitted)?;
     let Admitted { id, car, asked, right, entry, staged, hook, .. } = admitted;
-    let (right, chain, hook) = before_its_turn(&mut open, &asked, entry, right, hook)?;
-    let (issuer, caller) = (issuer(&asked, chain.as_ref()), host.caller());
+    let early = before_its_turn(&mut open, &asked, entry, right, hook)?;
+    let Early { right, chain, hook, caller } = early;
+    let issuer = issuer(&asked, chain.as_ref());
     let ready = Ready { id, entry, car, task: asked.task, right, chain, caller, issuer, hook, refused: None };
     let mut outgoing = Vec::new();
     let mut ran = batch::run(&state, &mut open, protocols, vec![ready], &mut outgoing, &RefCell::default())?;
@@ -224,14 +230,26 @@ fn before_its_turn<H: Host>(
     entry: Entry,
     right: Right,
     hook: Option<Hook>,
-) -> Result<(Right, Option<Chain>, Option<Hook>), Abort> {
-    let Some(number) = entry.pending else { return Ok((right, None, hook)) };
+) -> Result<Early, Abort> {
+    let caller = open.host.caller();
+    let Some(number) = entry.pending else { return Ok(Early { right, chain: None, hook, caller }) };
     let item = open.item(number)?;
-    let right = match right {
-        Right::Open => right::again(open, asked, item.caller, item.chain.as_ref()),
-        more => more,
+    // Once, that is: whoever has it run again does so by their own right.
+    let (right, caller) = match right {
+        Right::Open if entry.receipt.is_none() => {
+            (right::again(open, asked, item.caller, item.chain.as_ref()), item.caller)
+        }
+        own => (own, caller),
     };
-    Ok((right, item.chain, item.hook.or(hook)))
+    Ok(Early { right, chain: item.chain, hook: item.hook.or(hook), caller })
+}
+
+/// With what a task runs that may still be pending.
+struct Early {
+    right: Right,
+    chain: Option<Chain>,
+    hook: Option<Hook>,
+    caller: u64,
 }
 
 /// Gas that had to be left for hooks and sends.
@@ -336,7 +354,9 @@ impl Taking {
 fn need(protocols: &Protocols, bucket: &Bucket, car: &Car, asked: &Asked, item: &Item) -> u64 {
     let weight = protocols.find(&asked.task.cmd).map_or(Weight::NONE, |(_, protocol)| protocol.weight(&asked.task));
     let size = car.bytes().len() as u64;
-    let (writes, forks, sends) = (weight.writes as u64, weight.forks as u64, weight.sends as u64);
+    let most = Weight::MOST;
+    let writes = weight.writes.min(most.writes) as u64;
+    let (forks, sends) = (weight.forks.min(most.forks) as u64, weight.sends.min(most.sends) as u64);
     // A continuation writes an item and a mark, here or in another bucket, whose record is written besides.
     let paths = 1 + writes + 3 * forks;
     let bytes = (forks * size).min(FORK_BYTES_MAX as u64);
@@ -344,7 +364,8 @@ fn need(protocols: &Protocols, bucket: &Bucket, car: &Car, asked: &Asked, item: 
     // What is signed has its proofs in the CAR.
     let signatures = car.blocks().skip(1).take(PROOFS_MAX + 1).count();
     let send = fork::gas(car.bytes().len(), signatures);
-    path(bucket) * paths + GAS_BYTE * bytes + GAS_READ * size + send * sends + hook
+    let verify = if forks > sends { GAS_SIGNATURE * signatures.min(FORK_SIGNATURES_MAX) as u64 } else { 0 };
+    verify + path(bucket) * paths + GAS_BYTE * bytes + GAS_READ * size + send * sends + hook
 }
 
 /// Gas of a changed key in one of a bucket's maps. How many entries a map has nobody knows, but who filled it left receipts;
@@ -363,14 +384,35 @@ fn ready<H: Host>(open: &mut Open<'_, H>, item: Item, car: Car, asked: Asked) ->
         return Ok(None);
     }
     let Item { caller, chain, hook, .. } = item;
-    let refused = asked.request.as_ref().map_or(Ok(None), |request| expired(open, request))?;
     let right = right::again(open, &asked, caller, chain.as_ref());
+    let refused = match &asked.request {
+        Some(request) => expired(open, request)?,
+        None => closed(open, &asked, &right, caller, chain.as_ref())?,
+    };
     let issuer = issuer(&asked, chain.as_ref());
     Ok(Some(Ready { id, entry, car, task: asked.task, right, chain, caller, issuer, hook, refused }))
 }
 
 fn issuer(asked: &Asked, chain: Option<&Chain>) -> Option<BucketId> {
     asked.issuer().cloned().or(chain.and_then(|chain| chain.issuer.clone()))
+}
+
+/// Why what somebody scheduled because its command was open may not run any more. Continuations that were let in run.
+fn closed<H: Host>(
+    open: &Open<'_, H>,
+    asked: &Asked,
+    right: &Right,
+    caller: u64,
+    chain: Option<&Chain>,
+) -> Result<Option<Failure>, Abort> {
+    if chain.is_some()
+        || !matches!(right, Right::Open)
+        || authority::Openings::is_open(&open.entries()?, &asked.task.cmd, None)?
+    {
+        return Ok(None);
+    }
+    let forbidden = Abort::Forbidden { caller, bucket: open.id.clone() };
+    Ok(Some(Failure::new("Forbidden", forbidden.to_string())))
 }
 
 /// Why a signed invocation that waited may not run any more.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use fvm_shared::ActorID;
 
 use crate::abi::DeliverParams;
+use crate::authority;
 use crate::batch::{Execution, Ready, settle};
 use crate::bucket::{Chain, Entry, Item};
 use crate::car::{Car, CarError};
@@ -17,7 +18,10 @@ use crate::cid::{CarId, Hasher};
 use crate::did::BucketId;
 use crate::error::{Abort, Error, Failure, explain};
 use crate::host::Host;
-use crate::limits::{CAR_BYTES_MAX, FORK_BYTES_MAX, GAS_BASE, GAS_BYTE, GAS_READ, GAS_SEND, GAS_SIGNATURE, PROOFS_MAX};
+use crate::limits::{
+    CAR_BYTES_MAX, FORK_BYTES_MAX, FORK_SIGNATURES_MAX, GAS_BASE, GAS_BYTE, GAS_READ, GAS_SEND, GAS_SIGNATURE,
+    PROOFS_MAX,
+};
 use crate::open::{Open, State};
 use crate::protocol::{Ask, Call, Fork, Machine, Packed, Reply};
 use crate::right::{self, Asked, Asker, Right};
@@ -59,9 +63,9 @@ impl<H: Host> Machine for Reach<'_, '_, H> {
 
     fn pack(&self, forks: Vec<Fork>, call: &Call<'_>) -> Result<Vec<Packed>, Error> {
         let mut planned = self.planned.borrow().clone();
-        let mut bytes = 0;
+        let (mut bytes, mut signatures) = (0, 0);
         let one = |fork| {
-            let packed = self.pack_one(fork, call, &mut planned)?;
+            let packed = self.pack_one(fork, call, &mut planned, &mut signatures)?;
             bytes += packed.car.len();
             match bytes > FORK_BYTES_MAX {
                 true => Err(too_large(FORK_BYTES_MAX, "continuations", "together")),
@@ -79,7 +83,13 @@ fn too_large(most: usize, what: &str, how: &str) -> Error {
 }
 
 impl<H: Host> Reach<'_, '_, H> {
-    fn pack_one(&self, fork: Fork, call: &Call<'_>, planned: &mut Planned) -> Result<Packed, Error> {
+    fn pack_one(
+        &self,
+        fork: Fork,
+        call: &Call<'_>,
+        planned: &mut Planned,
+        signatures: &mut usize,
+    ) -> Result<Packed, Error> {
         let bytes = match &fork.ask {
             Ask::Task(task) => task.to_car_from::<H::Hasher>(call.car).map_err(invalid)?,
             Ask::Signed(cid) => {
@@ -102,6 +112,12 @@ impl<H: Host> Reach<'_, '_, H> {
         if matches!(fork.ask, Ask::Signed(_)) && asked.request.is_none() {
             return Err(Failure::new("ForkInvalid", "expected a signed invocation, got something else").into());
         }
+        *signatures += asked.request.as_ref().map_or(0, |request| 1 + request.proofs.len());
+        if *signatures > FORK_SIGNATURES_MAX {
+            let message = format!("expected at most {FORK_SIGNATURES_MAX} signatures of all continuations, got more");
+            return Err(Failure::new("ForksMany", message).into());
+        }
+        authority::check_name::<H::Hasher>(&asked.task, &car).map_err(|denied| refused(denied.into()))?;
         let at = fork.at.filter(|at| *at != self.open.host.this());
         // If it could not be delivered, its receipt would be taken for one of this bucket's own CARs, which then never runs.
         if let Some(at) = at.filter(|_| asked.task.sub == self.open.id) {
@@ -131,6 +147,10 @@ impl<H: Host> Reach<'_, '_, H> {
             return self.admit_own(car, asked, call);
         }
         let mut target = self.state.open(&asked.task.sub).map_err(refused)?;
+        if target.entry(&id)? != Entry::default() {
+            // It is there already, and nothing will come of it.
+            return Ok(false);
+        }
         // Whoever may do a little on this bucket doesn't speak for it.
         let from = self.right(call).is_full().then_some(&self.open.id);
         let asker = Asker::Bucket { from, caller: call.caller, issuer: call.issuer };
@@ -274,12 +294,23 @@ pub(crate) fn deliver<'h, H: Host>(
     let car = Car::decode::<H::Hasher>(car)?;
     let asked = Asked::read::<H::Hasher>(&car)?;
     let mut open = state.open(&asked.task.sub)?;
+    let id = car.id::<H::Hasher>();
+    let known = open.entry(&id)?;
+    if known != Entry::default() {
+        return Ok((open, id, known));
+    }
     // Only a key's name is beyond doubt in another instance, because only a key had to sign for it.
-    let from = from.as_ref().filter(|from| PublicKey::from_did(from.as_str()).is_ok());
+    // A bucket of that name here speaks for itself: over there, what it revoked here may still count.
+    let mut from = from.filter(|from| PublicKey::from_did(from.as_str()).is_ok());
+    if let Some(name) = &from
+        && state.buckets.get(name.as_str().as_bytes())?.is_some()
+    {
+        from = None;
+    }
+    let from = from.as_ref();
     let right = right::check(&open, &car, &asked, Asker::Bucket { from, caller, issuer: chain.issuer.as_ref() })?;
     open.check_room(0)?;
     let (full, signed) = (right.is_full(), asked.request.as_ref().map(|request| request.id::<H::Hasher>()));
-    let id = car.id::<H::Hasher>();
     let packed = Packed { id, car: car.into_bytes(), task: asked.task, signed, at: None, full, speaks: false };
     let entry = accept(&mut open, Outgoing { packed, chain: Chain { full, foreign: true, ..chain }, caller })?;
     Ok((open, id, entry))

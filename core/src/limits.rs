@@ -90,6 +90,9 @@ pub const GAS_BYTE: u64 = 3_500;
 /// Gas of reading a CAR's byte: opening, hashing, decoding.
 pub const GAS_READ: u64 = 150;
 
+/// Signatures of all signed continuations of one task: each is verified when its task runs, and a task has to fit a message.
+pub const FORK_SIGNATURES_MAX: usize = 18;
+
 /// Gas that a hook may take. Without a bound it could take all that the message has, and revert it.
 pub const GAS_HOOK: u64 = 50_000_000;
 
@@ -115,4 +118,4 @@ pub const SELECTOR_BYTES_MAX: usize = 1024;
 
 /// Steps that the policies of a request may take together on its arguments: statements, steps of selectors, compared
 /// values, words of compared or matched text. Quantifiers multiply statements by arguments.
-pub const POLICY_WORK_MAX: usize = 1 << 20;
+pub const POLICY_WORK_MAX: usize = 1 << 17;

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::error::{Abort, Error, Failure};
+use bucket_core::limits::FORKS_MAX;
 use bucket_core::protocol::{Ask, Call, Cx, Fork, Protocol, Reply, Weight};
 use bucket_core::task::Task;
 
@@ -35,7 +36,13 @@ impl Protocol for Echo {
     }
 
     fn weight(&self, task: &Task) -> Weight {
-        let Some(Ipld::List(tasks)) = task.args.get("tasks") else { return Weight::NONE };
+        let Some(Ipld::List(tasks)) = task.args.get("tasks").filter(|_| task.cmd == "/echo/then") else {
+            return Weight::NONE;
+        };
+        // More are a failure.
+        if tasks.len() > FORKS_MAX {
+            return Weight::NONE;
+        }
         let far = |task: &&Ipld| matches!(task, Ipld::Map(task) if task.contains_key("at"));
         Weight { writes: 0, forks: tasks.len(), sends: tasks.iter().filter(far).count() }
     }
