@@ -46,10 +46,16 @@ pub(crate) enum Asker<'a> {
     Bucket { from: Option<&'a BucketId>, caller: ActorID, issuer: Option<&'a Did> },
 }
 
+/// How a task's DAG-CBOR begins: a map of four, whose first key is "cmd". Nothing that is signed does, and looking for that
+/// would decode the root once more.
+const TASK: [u8; 5] = [0xa4, 0x63, b'c', b'm', b'd'];
+
 impl Asked {
     /// Reads a CAR's root: a signed invocation, or a task.
     pub fn read<C: Crypto>(car: &Car) -> Result<Self, Abort> {
-        Ok(match Request::from_car::<C>(car)? {
+        let plain = car.block(&car.root()).is_some_and(|root| root.starts_with(&TASK));
+        let request = if plain { None } else { Request::from_car::<C>(car)? };
+        Ok(match request {
             Some(request) => Self { task: request.invocation.task.clone(), request: Some(request) },
             None => Self { task: Task::from_ipld(car.root_value())?, request: None },
         })
