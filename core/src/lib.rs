@@ -45,5 +45,6 @@ pub mod receipt;
 mod right;
 pub mod stage;
 pub mod state;
+mod take;
 pub mod task;
 pub mod ucan;
