@@ -70,6 +70,9 @@ scenarios! {
     rights: a_continuation_may_do_what_its_cause_may a_partial_right_ends_with_the_first_continuation
         a_policy_binds_continuations_as_well callers_of_open_commands_get_no_further
         a_stranger_who_runs_it_early_takes_no_right_away another_instance_gets_no_receipts_into_this_bucket;
+    early: what_a_stranger_runs_early_is_still_its_senders a_stranger_repeats_nothing_with_anothers_right
+        a_closed_command_is_closed_for_what_waits a_hook_is_not_dropped_in_silence
+        signatures_of_continuations_are_bounded;
     hostile: the_deepest_values_run a_receipt_is_never_too_deep_to_be_read a_continuation_that_is_no_task_is_a_failure
         forcing_what_was_invoked_while_it_waited_runs_it_again;
     ends: a_chain_that_goes_to_and_fro_ends_at_a_depth a_chain_ends_when_its_work_is_done

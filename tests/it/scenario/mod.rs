@@ -2,6 +2,7 @@
 
 pub mod authority;
 pub mod delegation;
+pub mod early;
 pub mod ends;
 pub mod forks;
 pub mod hostile;
