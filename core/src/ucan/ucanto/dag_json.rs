@@ -80,13 +80,24 @@ fn write_text(out: &mut String, text: &str) {
     out.push('"');
 }
 
+/// Of two shortest spellings that are equally close, Rust takes the upper and JavaScript the even one.
+fn even(x: f64, digits: String) -> String {
+    // More digits than any double has between its first and a tie.
+    let exact = format!("{x:.800e}").replace(['-', '.'], "");
+    let (Some(lower), Some(rest)) = (exact.get(..digits.len()), exact.get(digits.len()..)) else { return digits };
+    let rest = rest.split('e').next().unwrap_or_default();
+    let tie = rest.strip_prefix('5').is_some_and(|rest| rest.bytes().all(|byte| byte == b'0'));
+    let is_even = lower.bytes().last().is_some_and(|digit| digit % 2 == 0);
+    if tie && is_even { lower.to_owned() } else { digits }
+}
+
 /// As `Number.prototype.toString` does (ECMA-262, `Number::toString`), from the shortest digits that the standard library
 /// finds with integers alone; nothing is calculated.
 fn float(x: f64) -> Result<String, String> {
     let scientific = format!("{x:e}");
     let (sign, rest) = scientific.strip_prefix('-').map_or(("", &scientific[..]), |rest| ("-", rest));
     let (mantissa, exponent) = rest.split_once('e').unwrap_or((rest, "0"));
-    let digits = mantissa.replace('.', "");
+    let digits = even(x, mantissa.replace('.', ""));
     // The decimal point stands behind so many digits.
     let point = exponent.parse::<i32>().unwrap_or_default() + 1;
     let count = digits.len() as i32;
@@ -135,6 +146,8 @@ mod tests {
             (-1.5e300, "-1.5e+300"),
             (5e-324, "5e-324"),
             (123456.789, "123456.789"),
+            (1124416931025848.25, "1124416931025848.2"),
+            (-1124416931025848.75, "-1124416931025848.8"),
         ] {
             assert_eq!(text(&Ipld::Float(x)), Ok(expected.into()));
         }
