@@ -19,7 +19,7 @@ use bucket_core::cid::Cid;
 use bucket_core::error::Abort;
 use bucket_core::execute;
 use bucket_core::host::Host;
-use bucket_core::limits::GAS_HOOK;
+use bucket_core::limits::{GAS_HOOK, HOOK_CAR_BYTES_MAX};
 use bucket_core::state;
 use bucket_protocols::TABLE;
 use fvm_ipld_encoding::{CBOR, RawBytes};
@@ -107,6 +107,8 @@ fn apply(message: Message) -> Result<RawBytes, Abort> {
 fn tell(execution: Execution) -> Result<(), Abort> {
     let Execution { bucket, ran, receipt, ok, receipt_car, hook, .. } = execution;
     if let Some(Hook { to, method }) = hook {
+        let fits = receipt_car.len() <= HOOK_CAR_BYTES_MAX;
+        let receipt_car = if fits { receipt_car } else { vec![] };
         host::call(&to, method, abi::encode(&HookParams { bucket, ran, receipt, ok, receipt_car }), GAS_HOOK)?;
     }
     Ok(())

@@ -67,7 +67,6 @@ pub fn apply<H: Host>(host: &H, protocols: &Protocols, root: &Cid, message: Mess
 
 /// A CAR that may be queued or run: everything about it is checked.
 struct Admitted {
-    id: CarId,
     car: Car,
     asked: Asked,
     right: Right,
@@ -110,9 +109,8 @@ fn admit<'h, H: Host>(
     if force && asked.request.is_some() && !open.is_controller(caller) {
         return Err(Abort::Forbidden { caller, bucket });
     }
-    let id = car.id::<H::Hasher>();
-    let entry = open.entry(&id)?;
-    Ok((open, Admitted { id, car, asked, right, entry, staged, force, hook }))
+    let entry = open.entry(&asked.id)?;
+    Ok((open, Admitted { car, asked, right, entry, staged, force, hook }))
 }
 
 /// A hook may not reach what only this actor may do, nor an instance of it.
@@ -127,11 +125,9 @@ fn check_hook(hook: Option<&Hook>) -> Result<(), Abort> {
 }
 
 /// Remembers that a signed invocation came, in this CAR and in no other.
-fn bring<H: Host>(open: &mut Open<'_, H>, admitted: &Admitted) -> Result<(), Abort> {
-    match &admitted.asked.request {
-        Some(request) if admitted.entry == Entry::default() => {
-            open.set_brought(&request.id::<H::Hasher>(), admitted.id)
-        }
+fn bring<H: Host>(open: &mut Open<'_, H>, asked: &Asked, entry: Entry) -> Result<(), Abort> {
+    match asked.signed::<H::Hasher>() {
+        Some(invocation) if entry == Entry::default() => open.set_brought(&invocation, asked.id),
         _ => Ok(()),
     }
 }
@@ -139,12 +135,13 @@ fn bring<H: Host>(open: &mut Open<'_, H>, admitted: &Admitted) -> Result<(), Abo
 fn schedule<H: Host>(host: &H, protocols: &Protocols, root: &Cid, params: CarParams) -> Result<Applied, Abort> {
     let mut state = State::load(host, root)?;
     let (mut open, admitted) = admit(&state, protocols, params)?;
-    let Admitted { id, entry, force, .. } = admitted;
+    let Admitted { car, asked, entry, staged, force, hook, .. } = admitted;
+    let id = asked.id;
     let told = |status, position, receipt| Returned::Schedule(ScheduleReturn { car: id, status, position, receipt });
     if let Some(number) = entry.pending {
         let told = told(Status::Pending, Some(open.position(number)?), entry.receipt);
         let item = open.item(number)?;
-        if admitted.hook.is_some() && admitted.hook != item.hook {
+        if hook.is_some() && hook != item.hook {
             return Err(Abort::Hook("the CAR is pending with another hook, or none: expected that one".into()));
         }
         let force = force && (item.caller == host.caller() || open.is_controller(host.caller()));
@@ -159,8 +156,7 @@ fn schedule<H: Host>(host: &H, protocols: &Protocols, root: &Cid, params: CarPar
     }
     open.check_room(0)?;
     open.count_in(host.caller())?;
-    bring(&mut open, &admitted)?;
-    let Admitted { car, staged, hook, .. } = admitted;
+    bring(&mut open, &asked, entry)?;
     let car = match &staged {
         Some(stage) => stage::list(host, stage)?,
         None => open.write_car(car.bytes())?,
@@ -197,15 +193,15 @@ fn deliver<H: Host>(host: &H, root: &Cid, params: DeliverParams) -> Result<Appli
 fn invoke<H: Host>(host: &H, protocols: &Protocols, root: &Cid, params: CarParams) -> Result<Applied, Abort> {
     let mut state = State::load(host, root)?;
     let (mut open, admitted) = admit(&state, protocols, params)?;
-    if let (Some(receipt), false) = (admitted.entry.receipt, admitted.force) {
+    let Admitted { car, asked, right, entry, staged, force, hook } = admitted;
+    if let (Some(receipt), false) = (entry.receipt, force) {
         let same = open.bucket.root;
         let told = InvokeReturn { receipt, ran: false, ok: None, root: same, sent: vec![], reserve: 0 };
         return Ok(Applied::quiet(*root, Returned::Invoke(told)));
     }
-    bring(&mut open, &admitted)?;
-    let Admitted { id, car, asked, right, entry, staged, hook, .. } = admitted;
-    let early = before_its_turn(&mut open, &asked, entry, right, hook)?;
-    let Early { right, chain, hook, caller } = early;
+    bring(&mut open, &asked, entry)?;
+    let Early { right, chain, hook, caller } = before_its_turn(&mut open, &asked, entry, right, hook)?;
+    let id = asked.id;
     let issuer = issuer(&asked, chain.as_ref());
     let ready = Ready { id, entry, car, task: asked.task, right, chain, caller, issuer, hook, refused: None };
     let mut outgoing = Vec::new();

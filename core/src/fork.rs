@@ -14,7 +14,9 @@ use crate::authority;
 use crate::batch::{Execution, Ready, settle};
 use crate::bucket::{Chain, Entry, Item};
 use crate::car::{Car, CarError};
-use crate::cid::{CarId, Hasher};
+use crate::cid::{CarId, Cid, Hasher};
+use crate::create;
+use crate::dag_cbor;
 use crate::did::BucketId;
 use crate::error::{Abort, Error, Failure, explain};
 use crate::host::Host;
@@ -25,7 +27,6 @@ use crate::limits::{
 use crate::open::{Open, State};
 use crate::protocol::{Ask, Call, Fork, Machine, Packed, Reply};
 use crate::right::{self, Asked, Asker, Right};
-use crate::ucan::PublicKey;
 
 /// What a running task can reach.
 pub(crate) struct Reach<'a, 'h, H: Host> {
@@ -68,7 +69,7 @@ impl<H: Host> Machine for Reach<'_, '_, H> {
             let packed = self.pack_one(fork, call, &mut planned, &mut signatures)?;
             bytes += packed.car.len();
             match bytes > FORK_BYTES_MAX {
-                true => Err(too_large(FORK_BYTES_MAX, "continuations", "together")),
+                true => Err(too_large(FORK_BYTES_MAX, "continuations", " together")),
                 false => Ok(packed),
             }
         };
@@ -82,6 +83,18 @@ fn too_large(most: usize, what: &str, how: &str) -> Error {
     Failure::new("ForkTooLarge", format!("expected {what} of at most {most} bytes{how}, got more")).into()
 }
 
+/// A CAR of an invocation that is a block of another one, with the blocks that it links to.
+fn signed<H: Hasher>(source: &Car, cid: &Cid) -> Result<Vec<u8>, Error> {
+    let (Some(block), Some(value)) = (source.block(cid), source.value(cid)) else {
+        return Err(Failure::new("ForkInvalid", format!("expected the invocation {cid} in the CAR, got none")).into());
+    };
+    let mut wanted = Vec::new();
+    dag_cbor::links(&value, &mut wanted);
+    let mut transaction = source.pack::<H>(wanted).map_err(invalid)?;
+    transaction.write_block(cid.codec(), block);
+    Ok(transaction.commit().expect("the invocation was written"))
+}
+
 impl<H: Host> Reach<'_, '_, H> {
     fn pack_one(
         &self,
@@ -92,17 +105,7 @@ impl<H: Host> Reach<'_, '_, H> {
     ) -> Result<Packed, Error> {
         let bytes = match &fork.ask {
             Ask::Task(task) => task.to_car_from::<H::Hasher>(call.car).map_err(invalid)?,
-            Ask::Signed(cid) => {
-                let block = call.car.block(cid).ok_or_else(|| {
-                    Failure::new("ForkInvalid", format!("expected the invocation {cid} in the CAR, got none"))
-                })?;
-                let value = call.car.value(cid).ok_or_else(|| Failure::new("ForkInvalid", "no value"))?;
-                let mut wanted = Vec::new();
-                crate::dag_cbor::links(&value, &mut wanted);
-                let mut transaction = call.car.pack::<H::Hasher>(wanted).map_err(invalid)?;
-                transaction.write_block(cid.codec(), block);
-                transaction.commit().map_err(|error| Failure::new("ForkInvalid", error.to_string()))?
-            }
+            Ask::Signed(cid) => signed::<H::Hasher>(call.car, cid)?,
         };
         if bytes.len() > CAR_BYTES_MAX {
             return Err(too_large(CAR_BYTES_MAX, "a continuation", ""));
@@ -128,18 +131,15 @@ impl<H: Host> Reach<'_, '_, H> {
             Some(_) => false,
             None => self.admit(&car, &asked, call, planned)?,
         };
-        let signed = asked.request.as_ref().map(|request| request.id::<H::Hasher>());
-        let id = car.id::<H::Hasher>();
-        let speaks = self.right(call).is_full();
+        let (id, signed, speaks) = (asked.id, asked.signed::<H::Hasher>(), self.right(call).is_full());
         Ok(Packed { id, car: car.into_bytes(), task: asked.task, signed, at, full, speaks })
     }
 
     /// Whether a continuation may go into a queue of this instance, and with all rights.
     fn admit(&self, car: &Car, asked: &Asked, call: &Call<'_>, planned: &mut Planned) -> Result<bool, Error> {
-        let id = car.id::<H::Hasher>();
-        if let Some(request) = &asked.request {
-            let by = *planned.brought.entry(request.id::<H::Hasher>()).or_insert(id);
-            if by != id {
+        if let Some(invocation) = asked.signed::<H::Hasher>() {
+            let by = *planned.brought.entry(invocation).or_insert(asked.id);
+            if by != asked.id {
                 return Err(refused(Abort::Replayed(by)));
             }
         }
@@ -147,7 +147,7 @@ impl<H: Host> Reach<'_, '_, H> {
             return self.admit_own(car, asked, call);
         }
         let mut target = self.state.open(&asked.task.sub).map_err(refused)?;
-        if target.entry(&id)? != Entry::default() {
+        if target.entry(&asked.id)? != Entry::default() {
             // It is there already, and nothing will come of it.
             return Ok(false);
         }
@@ -278,6 +278,12 @@ fn undelivered<H: Host>(
     settle(open, ready, Reply::failure(failure), &mut vec![])
 }
 
+/// Whether a bucket of another instance is who its name says: only a key had to sign for its bucket. One that has a bucket of
+/// that name here speaks for itself here; over there, what it revoked here may still count.
+fn is_beyond_doubt<H: Host>(state: &State<'_, H>, name: &BucketId) -> Result<bool, Abort> {
+    Ok(create::needs_proof(name) && state.buckets.get(name.as_str().as_bytes())?.is_none())
+}
+
 /// Takes a continuation from another instance, whose code is the same: what it says of its bucket is true.
 pub(crate) fn deliver<'h, H: Host>(
     state: &State<'h, H>,
@@ -294,23 +300,18 @@ pub(crate) fn deliver<'h, H: Host>(
     let car = Car::decode::<H::Hasher>(car)?;
     let asked = Asked::read::<H::Hasher>(&car)?;
     let mut open = state.open(&asked.task.sub)?;
-    let id = car.id::<H::Hasher>();
+    let id = asked.id;
     let known = open.entry(&id)?;
     if known != Entry::default() {
         return Ok((open, id, known));
     }
-    // Only a key's name is beyond doubt in another instance, because only a key had to sign for it.
-    // A bucket of that name here speaks for itself: over there, what it revoked here may still count.
-    let mut from = from.filter(|from| PublicKey::from_did(from.as_str()).is_ok());
-    if let Some(name) = &from
-        && state.buckets.get(name.as_str().as_bytes())?.is_some()
-    {
-        from = None;
-    }
-    let from = from.as_ref();
+    let from = match &from {
+        Some(name) if is_beyond_doubt(state, name)? => Some(name),
+        _ => None,
+    };
     let right = right::check(&open, &car, &asked, Asker::Bucket { from, caller, issuer: chain.issuer.as_ref() })?;
     open.check_room(0)?;
-    let (full, signed) = (right.is_full(), asked.request.as_ref().map(|request| request.id::<H::Hasher>()));
+    let (full, signed) = (right.is_full(), asked.signed::<H::Hasher>());
     let packed = Packed { id, car: car.into_bytes(), task: asked.task, signed, at: None, full, speaks: false };
     let entry = accept(&mut open, Outgoing { packed, chain: Chain { full, foreign: true, ..chain }, caller })?;
     Ok((open, id, entry))

@@ -128,6 +128,11 @@ impl<'s, S: Blockstore, H: Hasher> Hamt<'s, S, H> {
         Ok(found)
     }
 
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.root.slots.iter().all(|slot| matches!(slot, Slot::Empty))
+    }
+
     /// Calls `f` with every key and value, in the order of the keys' hashes.
     pub fn each(&self, f: &mut impl FnMut(&[u8], &[u8]) -> Result<(), String>) -> Result<(), String> {
         self.root.each(self.store, f)

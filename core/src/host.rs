@@ -50,8 +50,8 @@ pub trait Host {
     /// Whether so much gas is left for one more task after `taken`. A replay knows no gas: it takes as many as the chain did.
     fn room(&self, gas: u64, taken: u64) -> bool;
 
-    /// Sends a continuation to another instance, which may take so much gas, and answers the exit code. A replay answers what the chain answered. Aborts
-    /// when the gas that is left might not do: whoever runs a task mustn't be able to starve what it asks for.
+    /// Sends a continuation to another instance, which may take so much gas, and answers the exit code. Aborts when that much
+    /// isn't left: whoever runs a task mustn't be able to starve what it asks for. A replay answers what the chain answered.
     fn deliver(&self, to: ActorID, params: &DeliverParams, gas: u64) -> Result<u32, Abort>;
 }
 

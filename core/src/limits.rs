@@ -93,6 +93,9 @@ pub const GAS_READ: u64 = 150;
 /// Signatures of all signed continuations of one task: each is verified when its task runs, and a task has to fit a message.
 pub const FORK_SIGNATURES_MAX: usize = 18;
 
+/// A receipt CAR that goes to a hook. What actors send each other has to fit a block, [`STAGED_BYTES_MAX`], with the ids.
+pub const HOOK_CAR_BYTES_MAX: usize = 1000 * 1024;
+
 /// Gas that a hook may take. Without a bound it could take all that the message has, and revert it.
 pub const GAS_HOOK: u64 = 50_000_000;
 

@@ -67,6 +67,11 @@ where
         self.hamt.delete(key).map_err(|error| broken(self.name, "delete in", error))
     }
 
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.hamt.is_empty()
+    }
+
     /// Calls `f` with every entry, in the order of the keys' hashes.
     pub fn each(&self, f: impl FnMut(&[u8], V)) -> Result<(), Abort> {
         self.each_of(|_| true, f)

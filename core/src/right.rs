@@ -8,6 +8,7 @@
 use crate::authority::{self, Openings, Revocations};
 use crate::bucket::Chain;
 use crate::car::Car;
+use crate::cid::CarId;
 use crate::did::BucketId;
 use crate::error::Abort;
 use crate::host::Host;
@@ -19,6 +20,8 @@ use fvm_shared::ActorID;
 /// What a CAR asks for.
 #[derive(Debug)]
 pub(crate) struct Asked {
+    /// The CAR's id.
+    pub id: CarId,
     pub task: Task,
     /// How it was signed.
     pub request: Option<Request>,
@@ -55,10 +58,16 @@ impl Asked {
     pub fn read<C: Crypto>(car: &Car) -> Result<Self, Abort> {
         let plain = car.block(&car.root()).is_some_and(|root| root.starts_with(&TASK));
         let request = if plain { None } else { Request::from_car::<C>(car)? };
-        Ok(match request {
-            Some(request) => Self { task: request.invocation.task.clone(), request: Some(request) },
-            None => Self { task: Task::from_ipld(car.root_value())?, request: None },
-        })
+        let task = match &request {
+            Some(request) => request.invocation.task.clone(),
+            None => Task::from_ipld(car.root_value())?,
+        };
+        Ok(Self { id: car.id::<C>(), task, request })
+    }
+
+    /// The SHA-256 of what is signed.
+    pub fn signed<C: Crypto>(&self) -> Option<[u8; 32]> {
+        self.request.as_ref().map(Request::id::<C>)
     }
 
     /// Who signed it.
@@ -72,7 +81,7 @@ pub(crate) fn check<H: Host>(open: &Open<'_, H>, car: &Car, asked: &Asked, asker
     authority::check_name::<H::Hasher>(&asked.task, car)?;
     if let Some(request) = &asked.request {
         if let Some(by) = open.brought(&request.id::<H::Hasher>())?
-            && by != car.id::<H::Hasher>()
+            && by != asked.id
         {
             return Err(Abort::Replayed(by));
         }

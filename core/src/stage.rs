@@ -111,7 +111,11 @@ impl<'s, 'h, H: Host> Opened<'s, 'h, H> {
         }
     }
 
+    /// Writes the map, or takes it out of the state when nothing is staged any more: equal states have equal roots.
     fn close(mut self) -> Result<(), Abort> {
+        if self.stages.is_empty() {
+            return self.state.buckets.delete(STAGES).map(drop);
+        }
         let root = self.stages.flush()?;
         self.state.buckets.set_as(STAGES, &root)
     }

@@ -95,10 +95,11 @@ fn need(protocols: &Protocols, bucket: &Bucket, car: &Car, asked: &Asked, item: 
     let paths = 1 + writes + 3 * forks;
     let bytes = (forks * size).min(FORK_BYTES_MAX as u64);
     let hook = if item.hook.is_some() { GAS_HOOK } else { 0 };
-    // What is signed has its proofs in the CAR.
-    let signatures = car.blocks().skip(1).take(PROOFS_MAX + 1).count();
+    // A signed continuation is a block beside the root. Proofs may be shared, so blocks don't tell how many signatures.
+    let signatures = if car.blocks().nth(1).is_some() { PROOFS_MAX + 1 } else { 0 };
     let send = fork::gas(car.bytes().len(), signatures);
-    let verify = if forks > sends { GAS_SIGNATURE * signatures.min(FORK_SIGNATURES_MAX) as u64 } else { 0 };
+    let here = signatures.saturating_mul((forks - forks.min(sends)) as usize).min(FORK_SIGNATURES_MAX);
+    let verify = GAS_SIGNATURE * here as u64;
     verify + path(bucket) * paths + GAS_BYTE * bytes + GAS_READ * size + send * sends + hook
 }
 
@@ -111,7 +112,7 @@ fn path(bucket: &Bucket) -> u64 {
 
 /// A task as it was taken; nothing if it ran meanwhile and is not forced.
 fn ready<H: Host>(open: &mut Open<'_, H>, item: Item, car: Car, asked: Asked) -> Result<Option<Ready>, Abort> {
-    let id = car.id::<H::Hasher>();
+    let id = asked.id;
     let entry = Entry { pending: None, ..open.entry(&id)? };
     if entry.receipt.is_some() && !item.force {
         open.set_entry(&id, entry)?;

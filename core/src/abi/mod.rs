@@ -88,7 +88,7 @@ pub struct HookParams {
     pub receipt: CarId,
     /// Whether the receipt holds an `ok`.
     pub ok: bool,
-    /// The receipt CAR.
+    /// The receipt CAR; empty when it is of more than `limits::HOOK_CAR_BYTES_MAX`, then the indexers have it.
     #[serde(with = "strict_bytes")]
     pub receipt_car: Vec<u8>,
 }
