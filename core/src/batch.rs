@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use crate::abi::Hook;
 use crate::bucket::{Chain, Entry, Mode};
 use crate::car::Car;
-use crate::cid::CarId;
+use crate::cid::{CarId, Cid};
 use crate::did::BucketId;
 use crate::error::{Abort, Failure};
 use crate::fork::{Outgoing, Planned, Reach, accept};
@@ -79,6 +79,8 @@ pub struct Execution {
     pub forks: Vec<CarId>,
     /// Its index rows.
     pub ops: Vec<Op>,
+    /// Blocks that it keeps in the index.
+    pub blocks: Vec<(Cid, Vec<u8>)>,
     /// How many keys it changed.
     pub writes: usize,
     /// Whom to tell.
@@ -228,6 +230,7 @@ pub(crate) fn settle<H: Host>(
         version,
         forks: receipt.fork,
         ops: reply.ops,
+        blocks: reply.blocks,
         writes: reply.writes,
         hook: ready.hook,
         task: ready.task,

@@ -10,7 +10,7 @@ use fvm_shared::ActorID;
 use fvm_shared::clock::ChainEpoch;
 
 use crate::car::Car;
-use crate::cid::{CarId, Cid};
+use crate::cid::{CarId, Cid, sha2_cid};
 use crate::dag_cbor::{self, Ipld};
 use crate::did::BucketId;
 use crate::error::{Abort, Error, Failure};
@@ -105,6 +105,8 @@ pub struct Reply {
     pub forks: Vec<Packed>,
     /// Index rows. Empty when `out` is a failure.
     pub ops: Vec<Op>,
+    /// Blocks for the index. Empty when `out` is a failure.
+    pub blocks: Vec<(Cid, Vec<u8>)>,
     /// How many keys it changed.
     pub writes: usize,
 }
@@ -112,7 +114,7 @@ pub struct Reply {
 impl Reply {
     /// A no that changes nothing.
     pub fn failure(failure: Failure) -> Self {
-        Self { out: Err(failure), forks: vec![], ops: vec![], writes: 0 }
+        Self { out: Err(failure), forks: vec![], ops: vec![], blocks: vec![], writes: 0 }
     }
 }
 
@@ -202,6 +204,7 @@ pub struct Cx<'a> {
     pub(crate) journal: Journal,
     pub(crate) forks: Vec<Fork>,
     pub(crate) ops: Vec<Op>,
+    pub(crate) blocks: Vec<(Cid, Vec<u8>)>,
     pub(crate) reads: Cell<usize>,
 }
 
@@ -213,8 +216,8 @@ impl<'a> Cx<'a> {
         machine: &'a dyn Machine,
     ) -> Self {
         let overlay = Overlay { source, changes: BTreeMap::new() };
-        let (journal, forks, ops, reads) = (vec![], vec![], vec![], Cell::new(0));
-        Self { overlay, bucket, epoch, machine, number: 0, name: "", journal, forks, ops, reads }
+        let (journal, forks, ops, blocks, reads) = (vec![], vec![], vec![], vec![], Cell::new(0));
+        Self { overlay, bucket, epoch, machine, number: 0, name: "", journal, forks, ops, blocks, reads }
     }
 
     /// The bucket that the calls are for.
@@ -289,6 +292,14 @@ impl<'a> Cx<'a> {
         self.ops.push(Op { protocol: self.name, key, value: None });
     }
 
+    /// Keeps a block in the index, where everybody finds it by its CID (version 1, sha2-256), and nowhere on chain. Like rows,
+    /// such blocks are made again by every replay.
+    pub fn put_block(&mut self, codec: u64, data: Vec<u8>) -> Cid {
+        let cid = sha2_cid(codec, &self.sha2_256(&data));
+        self.blocks.push((cid, data));
+        cid
+    }
+
     /// Runs `f` for one call, all or nothing: a [`Failure`] takes back what it changed. Not to be nested.
     pub fn attempt(
         &mut self,
@@ -298,6 +309,7 @@ impl<'a> Cx<'a> {
         self.journal.clear();
         self.forks.clear();
         self.ops.clear();
+        self.blocks.clear();
         self.reads.set(0);
         let done = f(self).and_then(|out| {
             encodable(&out)?;
@@ -308,8 +320,8 @@ impl<'a> Cx<'a> {
         });
         match done {
             Ok((out, forks)) => {
-                let (ops, writes) = (std::mem::take(&mut self.ops), self.journal.len());
-                Ok(Reply { out: Ok(out), forks, ops, writes })
+                let (ops, blocks) = (std::mem::take(&mut self.ops), std::mem::take(&mut self.blocks));
+                Ok(Reply { out: Ok(out), forks, ops, blocks, writes: self.journal.len() })
             }
             Err(Error::Abort(abort)) => Err(abort),
             Err(Error::Failure(failure)) => {

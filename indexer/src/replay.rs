@@ -95,7 +95,7 @@ fn subject(message: &Message) -> Option<BucketId> {
 pub struct Replayed {
     /// The new state.
     pub state: Cid,
-    /// Its new blocks.
+    /// Its new blocks, and those that protocols keep in the index.
     pub blocks: NewBlocks,
     /// Buckets that were created.
     pub created: Vec<BucketId>,
@@ -137,7 +137,7 @@ pub fn replay<S: Blockstore>(
     for input in inputs {
         replayed.step(&overlay, when, input, halted)?;
     }
-    replayed.blocks = overlay.reachable(&replayed.state)?;
+    replayed.blocks.extend(overlay.reachable(&replayed.state)?);
     Ok(replayed)
 }
 
@@ -195,6 +195,7 @@ impl Replayed {
         for execution in applied.ran {
             let Execution { car, receipt_car, ran, receipt, mut ops, .. } = execution;
             ops.push(receipt_op(ran, receipt));
+            self.blocks.extend(execution.blocks);
             let names = Names::new(&Car::decode::<NativeHasher>(car.clone())?, &execution.task);
             self.cars.push((car_map(ran, &car)?, car));
             self.cars.push((car_map(receipt, &receipt_car)?, receipt_car));
