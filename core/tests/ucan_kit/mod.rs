@@ -102,6 +102,44 @@ impl Signer {
     }
 }
 
+/// A bucket that delegates to Alice, she to Bob, and Bob who asks.
+pub struct Chain {
+    pub bucket: Signer,
+    pub alice: Signer,
+    pub bob: Signer,
+}
+
+impl Chain {
+    pub fn new() -> Self {
+        Self { bucket: ed25519(1), alice: ed25519(2), bob: ed25519(3) }
+    }
+
+    pub fn first(&self) -> DelegationDraft {
+        self.bucket.grants(&self.alice, Some(&self.bucket))
+    }
+
+    pub fn second(&self) -> DelegationDraft {
+        self.alice.grants(&self.bob, Some(&self.bucket))
+    }
+
+    pub fn seal(&self, first: &DelegationDraft, second: &DelegationDraft) -> Vec<Vec<u8>> {
+        vec![self.bucket.delegation(first), self.alice.delegation(second)]
+    }
+
+    /// The verdict after changing the drafts.
+    pub fn with(
+        &self,
+        change: impl Fn(&mut DelegationDraft, &mut DelegationDraft, &mut InvocationDraft),
+    ) -> &'static str {
+        let (mut first, mut second) = (self.first(), self.second());
+        let mut draft = self.bob.asks(&self.bucket, &[]);
+        change(&mut first, &mut second, &mut draft);
+        let proofs = self.seal(&first, &second);
+        draft.prf = proofs.iter().map(|proof| cid(proof)).collect();
+        name(verify(&self.bob.invocation(&draft), &proofs, NOW))
+    }
+}
+
 pub fn cid(block: &[u8]) -> Cid {
     block_cid::<NativeHasher>(DAG_CBOR, block)
 }
@@ -139,6 +177,16 @@ pub fn map(fields: &[(&str, Ipld)]) -> BTreeMap<String, Ipld> {
 
 pub fn text(text: &str) -> Ipld {
     Ipld::String(text.into())
+}
+
+/// A policy in JSON.
+pub fn read_policy(policy: &serde_json::Value) -> Result<Policy, Denied> {
+    Policy::from_ipld(ipld(policy))
+}
+
+/// Whether a policy of this one statement lets arguments pass.
+pub fn met(statement: serde_json::Value, args: &Ipld) -> bool {
+    read_policy(&serde_json::json!([statement])).unwrap().is_met(args).unwrap()
 }
 
 /// JSON as a value.
