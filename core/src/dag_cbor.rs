@@ -72,6 +72,18 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The head of a list; answers how many items it announces, which are at most as many as there are bytes left.
+    pub fn items(&mut self) -> Result<usize, DagCborError> {
+        let (LIST, _, len) = self.head()? else { return self.error("expected a list") };
+        self.count(len)
+    }
+
+    /// An integer that is not negative.
+    pub fn unsigned(&mut self) -> Result<u64, DagCborError> {
+        let (UNSIGNED, _, n) = self.head()? else { return self.error("expected an integer of 0 or more") };
+        Ok(n)
+    }
+
     /// A byte string.
     pub fn bytes(&mut self) -> Result<&'a [u8], DagCborError> {
         let (BYTES, _, len) = self.head()? else { return self.error("expected bytes") };
@@ -330,6 +342,16 @@ fn head(out: &mut Vec<u8>, major: u8, argument: u64) {
             out.extend(argument.to_be_bytes());
         }
     }
+}
+
+/// Appends the head of a list.
+pub(crate) fn write_list(out: &mut Vec<u8>, len: usize) {
+    head(out, LIST, len as u64);
+}
+
+/// Appends an integer.
+pub(crate) fn write_unsigned(out: &mut Vec<u8>, n: u64) {
+    head(out, UNSIGNED, n);
 }
 
 /// Appends a byte string.

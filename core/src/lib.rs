@@ -40,6 +40,7 @@ pub mod map;
 #[cfg(not(target_family = "wasm"))]
 pub mod memory;
 pub mod open;
+pub mod prolly;
 pub mod protocol;
 pub mod receipt;
 mod right;

@@ -105,6 +105,34 @@ pub const GAS_SEND: u64 = 40_000_000;
 /// Gas of verifying a signature of the dearest kind, P-256, in wasm.
 pub const GAS_SIGNATURE: u64 = 110_000_000;
 
+/// A key of a prolly tree. Two entries of a branch have to fit into its least size, or levels wouldn't get shorter.
+pub const TREE_KEY_BYTES_MAX: usize = 512;
+
+/// A value of a prolly tree, encoded. The last entry of a node may go beyond the size at which a node ends; what is longer
+/// belongs into a block, with a link to it.
+pub const TREE_VALUE_BYTES_MAX: usize = 4096;
+
+/// Levels of a prolly tree above its leaves. Each branch but the last of a level has at least two children, so that this
+/// suffices for 2^32 entries of the worst kind.
+pub const TREE_LEVEL_MAX: u64 = 32;
+
+// Transactions and effects.
+
+/// Runs of an update: each but the last means that somebody else's change of the same entry came first.
+pub const TRIES_MAX: u32 = 100;
+
+/// Effects of one entry that wait for delivery: they are written with each change of the entry.
+pub const OUTBOX_ITEMS_MAX: usize = 16;
+
+/// An entry's state with its outbox: each change of it, and of its neighbours in the map, writes it again.
+pub const CELL_BYTES_MAX: usize = 4096;
+
+/// Jobs and combinators of one effect.
+pub const EFFECT_NODES_MAX: usize = 64;
+
+/// Nesting of combinators: reading and running recurse.
+pub const EFFECT_DEPTH_MAX: usize = 16;
+
 // UCAN. What a request may cost before anybody knows whether it is allowed.
 
 /// Proofs of one invocation. Each is a signature to verify: about 9 million gas with Ed25519, 95 million with P-256.
