@@ -123,7 +123,8 @@ pub(crate) fn run<H: Host>(
 
 fn call(ready: &Ready) -> Call<'_> {
     let Ready { id, task, car, caller, issuer, right, .. } = ready;
-    Call { id: *id, task, car, caller: *caller, issuer: issuer.as_ref(), alone: matches!(right, Right::Alone) }
+    let (alone, full) = (matches!(right, Right::Alone), right.is_full());
+    Call { id: *id, task, car, caller: *caller, issuer: issuer.as_ref(), alone, full }
 }
 
 /// What the machine itself says no to, before a protocol is asked: only what waited in a queue can get so far.

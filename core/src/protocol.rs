@@ -33,6 +33,8 @@ pub struct Call<'a> {
     pub issuer: Option<&'a Did>,
     /// Whether the issuer speaks for itself, and not by a right that comes from the bucket.
     pub alone: bool,
+    /// Whether it has all rights of the bucket: a controller's, its own key's, or those of a chain of `/` without policies.
+    pub full: bool,
 }
 
 /// A continuation that a protocol asks for. It has the right of the call that asks for it, no more.

@@ -9,13 +9,20 @@
 pub mod args;
 pub mod echo;
 pub mod kv;
+pub mod store;
 
 use bucket_core::authority::{Openings, Revocations};
 use bucket_core::protocol::Protocols;
 
 /// All protocols by their numbers. Numbers are in the state of every bucket and never reused.
 pub const TABLE: Protocols =
-    Protocols(&[(0, &echo::Echo), (1, &kv::Kv), (Revocations::NUMBER, &Revocations), (Openings::NUMBER, &Openings)]);
+    Protocols(&[
+        (0, &echo::Echo),
+        (1, &kv::Kv),
+        (Revocations::NUMBER, &Revocations),
+        (Openings::NUMBER, &Openings),
+        (store::NUMBER, &store::Store),
+    ]);
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,60 @@
+//! Tasks of this protocol, for those who ask: clients and the service's worker.
+
+use std::collections::BTreeMap;
+
+use bucket_core::cid::{CarId, Cid, Hasher};
+use bucket_core::dag_cbor::{self, Ipld};
+use bucket_core::did::BucketId;
+use bucket_core::effect::Job;
+use bucket_core::task::Task;
+
+use super::PROVIDE;
+use super::event::ADD;
+use super::rows::Provider;
+
+fn task(bucket: &BucketId, cmd: &str, args: BTreeMap<String, Ipld>, nonce: Vec<u8>) -> Task {
+    Task { sub: bucket.clone(), cmd: cmd.to_owned(), args, nonce }
+}
+
+fn fields<const N: usize>(fields: [(&str, Ipld); N]) -> BTreeMap<String, Ipld> {
+    fields.map(|(field, value)| (field.to_owned(), value)).into()
+}
+
+/// `/store/provide`: lets a service store the bucket's CARs. The CAR has to hold the blocks of `proofs`.
+pub fn provide(bucket: &BucketId, provider: &BucketId, proofs: Vec<Cid>, nonce: Vec<u8>) -> Task {
+    let provider = Provider { provider: provider.clone(), proofs }.to_ipld();
+    let Ipld::Map(args) = provider else { unreachable!("a provider is a map") };
+    task(bucket, PROVIDE, args, nonce)
+}
+
+/// `/store/add`: asks for a CAR of `size` bytes to be stored.
+pub fn add(bucket: &BucketId, link: CarId, size: u64, nonce: Vec<u8>) -> Task {
+    let args = fields([("link", Ipld::Link(link.to_cid())), ("size", Ipld::Integer(size.into()))]);
+    task(bucket, ADD, args, nonce)
+}
+
+/// An event as an effect asks for it: the job `cmd` with its arguments, promises kept, about an attempt at a CAR.
+pub fn event(
+    bucket: &BucketId,
+    link: CarId,
+    attempt: u64,
+    cmd: &str,
+    mut args: BTreeMap<String, Ipld>,
+    nonce: Vec<u8>,
+) -> Task {
+    args.extend(fields([("link", Ipld::Link(link.to_cid())), ("attempt", Ipld::Integer(attempt.into()))]));
+    task(bucket, cmd, args, nonce)
+}
+
+/// The idempotency key of a job in an outbox: whoever does it does it once for each key. SHA-256 of the DAG-CBOR of
+/// `[bucket, link, attempt, cmd, args]`, with promises as they stand.
+pub fn idempotency_key<H: Hasher>(bucket: &BucketId, link: CarId, attempt: u64, job: &Job) -> [u8; 32] {
+    let parts = [
+        Ipld::String(bucket.to_string()),
+        Ipld::Link(link.to_cid()),
+        Ipld::Integer(attempt.into()),
+        Ipld::String(job.cmd.clone()),
+        Ipld::Map(job.args.clone()),
+    ];
+    H::sha2_256(&dag_cbor::encode(&Ipld::List(parts.into())))
+}
