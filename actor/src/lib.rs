@@ -21,7 +21,7 @@ use bucket_core::execute;
 use bucket_core::host::Host;
 use bucket_core::limits::{GAS_HOOK, HOOK_CAR_BYTES_MAX};
 use bucket_core::state;
-use bucket_protocols::TABLE;
+use bucket_protocols::table;
 use fvm_ipld_encoding::{CBOR, RawBytes};
 use fvm_sdk as sdk;
 use fvm_shared::error::ExitCode;
@@ -92,7 +92,7 @@ fn construct() -> Result<(), Abort> {
 
 fn apply(message: Message) -> Result<RawBytes, Abort> {
     let before = root()?;
-    let applied = execute::apply(&FvmHost::default(), &TABLE, &before, message)?;
+    let applied = execute::apply(&FvmHost::default(), &table::<Syscalls>(), &before, message)?;
     if applied.state != before {
         set_root(&applied.state)?;
     }

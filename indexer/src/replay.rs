@@ -196,7 +196,7 @@ impl Replayed {
             let Execution { car, receipt_car, ran, receipt, mut ops, .. } = execution;
             ops.push(receipt_op(ran, receipt));
             self.blocks.extend(execution.blocks);
-            let names = Names::new(&Car::decode::<NativeHasher>(car.clone())?, &execution.task);
+            let names = Names::new::<NativeHasher>(&Car::decode::<NativeHasher>(car.clone())?, &execution.task);
             self.cars.push((car_map(ran, &car)?, car));
             self.cars.push((car_map(receipt, &receipt_car)?, receipt_car));
             self.executed.push(Executed {

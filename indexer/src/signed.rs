@@ -16,27 +16,15 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use bucket_core::car::{Car, Transaction};
-use bucket_core::cid::{CarId, Cid, DAG_CBOR, NativeHasher, block_cid};
+use bucket_core::cid::{CarId, DAG_CBOR, NativeHasher};
 use bucket_core::dag_cbor::{self, Ipld};
-use bucket_core::error::Failure;
 use bucket_core::receipt::Receipt;
 use bucket_core::task::Task;
-use bucket_core::ucan::{InvocationDraft, ucanto};
+pub use bucket_core::ucan::assertion::{ASSERT as COMMAND, Names};
+use bucket_core::ucan::{InvocationDraft, assertion, ucanto};
 
 use crate::signer::Signer;
 use crate::view;
-
-/// The command by which UCAN 1.0 tells what came of a task.
-pub const COMMAND: &str = "/ucan/assert/receipt";
-
-/// What people call that which a CAR asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Names {
-    /// What somebody signed: the root of UCAN 1.0, the UCAN in an archive or message of w3up. Else the task.
-    pub invocation: Cid,
-    /// The block `{sub, cmd, args, nonce}`, whether it is in the CAR or not.
-    pub task: Cid,
-}
 
 /// A run: what was asked, and what came of it.
 pub struct Run {
@@ -48,29 +36,6 @@ pub struct Run {
     receipt: Receipt,
     /// The receipt's block.
     block: Vec<u8>,
-}
-
-/// The UCAN that w3up's roots link to: `{"ucan@0.9.1": link}`, `{"ucanto/message@7.0.0": {execute: [link]}}`.
-fn wrapped(root: &Ipld) -> Option<Cid> {
-    let Ipld::Map(map) = root else { return None };
-    let (key, value) = map.first_key_value().filter(|_| map.len() == 1)?;
-    let link = match (&key[..], value) {
-        ("ucan@0.9.1", link) => link,
-        ("ucanto/message@7.0.0", Ipld::Map(message)) => match message.get("execute")? {
-            Ipld::List(execute) => execute.first()?,
-            _ => return None,
-        },
-        _ => return None,
-    };
-    if let Ipld::Link(cid) = link { Some(*cid) } else { None }
-}
-
-impl Names {
-    /// The names of what `car` asks for, which is `task`.
-    pub fn new(car: &Car, task: &Task) -> Self {
-        let invocation = wrapped(&car.root_value()).unwrap_or_else(|| car.root());
-        Self { invocation, task: block_cid::<NativeHasher>(DAG_CBOR, &dag_cbor::encode(&task.to_ipld())) }
-    }
 }
 
 fn link(id: CarId) -> Ipld {
@@ -86,7 +51,7 @@ impl Run {
     pub fn read(input: Vec<u8>, receipt: Vec<u8>) -> Result<Self> {
         let car = Car::decode::<NativeHasher>(input)?;
         let task = view::task(&car)?;
-        let names = Names::new(&car, &task);
+        let names = Names::new::<NativeHasher>(&car, &task);
         let invocation = car.block(&names.invocation).context("the invocation is not in its CAR")?.to_vec();
         let car = Car::decode::<NativeHasher>(receipt)?;
         let block = car.block(&car.root()).context("a CAR has its root")?.to_vec();
@@ -96,9 +61,7 @@ impl Run {
     }
 
     fn out(&self) -> Result<Ipld, Ipld> {
-        let failure =
-            |Failure { name, message }| map([("name", Ipld::String(name)), ("message", Ipld::String(message))]);
-        self.receipt.out.clone().map_err(|error| Ipld::Map(failure(error)))
+        self.receipt.out.clone().map_err(assertion::error)
     }
 
     fn meta(&self) -> BTreeMap<String, Ipld> {
@@ -114,23 +77,9 @@ impl Run {
 
     /// UCAN 1.0: a CAR of the assertion, after the blocks of the invocation, the task and the receipt.
     pub fn ucan(&self, signer: &Signer) -> Vec<u8> {
-        let out = match self.out() {
-            Ok(value) => map([("ok", value)]),
-            Err(error) => map([("error", error)]),
-        };
-        let args = map([("ran", Ipld::Link(self.names.task)), ("out", Ipld::Map(out))]);
-        let (sub, nonce) = (signer.did(), self.id.0.to_vec());
-        let draft = InvocationDraft {
-            iss: sub.clone(),
-            aud: None,
-            task: Task { sub, cmd: COMMAND.to_owned(), args, nonce },
-            prf: vec![],
-            meta: Some(self.meta()),
-            // What happened doesn't stop to have happened.
-            exp: None,
-            iat: None,
-            cause: None,
-        };
+        // The same receipt gives the same bytes.
+        let asserted = assertion::assertion(&signer.did(), self.names.task, self.out(), self.id.0.to_vec());
+        let draft = InvocationDraft { meta: Some(self.meta()), ..asserted };
         let mut transaction = Transaction::<NativeHasher>::default();
         transaction.write_block(DAG_CBOR, &self.invocation);
         if self.names.task != self.names.invocation {

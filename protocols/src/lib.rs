@@ -1,4 +1,4 @@
-//! The built-in protocols, one folder each. To add one: copy `echo/`, and add its line to [`TABLE`].
+//! The built-in protocols, one folder each. To add one: copy `echo/`, and add its line to [`table`].
 
 // What `clippy.toml` beside this crate's manifest lists, and floats' arithmetic, could make native and wasm differ.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
@@ -9,20 +9,32 @@
 pub mod args;
 pub mod echo;
 pub mod kv;
+pub mod space;
 pub mod store;
 
 use bucket_core::authority::{Openings, Revocations};
+use bucket_core::cid::{Hasher, NativeHasher};
 use bucket_core::protocol::Protocols;
 
-/// All protocols by their numbers. Numbers are in the state of every bucket and never reused.
-pub const TABLE: Protocols =
-    Protocols(&[
-        (0, &echo::Echo),
-        (1, &kv::Kv),
-        (Revocations::NUMBER, &Revocations),
-        (Openings::NUMBER, &Openings),
-        (store::NUMBER, &store::Store),
-    ]);
+/// All protocols by their numbers, in process.
+pub const TABLE: Protocols = table::<NativeHasher>();
+
+/// All protocols by their numbers, which are in the state of every bucket and never reused. What they hash by themselves, they
+/// hash with `H`.
+pub const fn table<H: Hasher>() -> Protocols {
+    Protocols(
+        const {
+            &[
+                (0, &echo::Echo),
+                (1, &kv::Kv),
+                (Revocations::NUMBER, &Revocations),
+                (Openings::NUMBER, &Openings),
+                (store::NUMBER, &store::Store),
+                (space::NUMBER, &space::Space::<H>::NEW),
+            ]
+        },
+    )
+}
 
 #[cfg(test)]
 mod tests {

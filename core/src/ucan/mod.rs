@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`key`] and [`varsig`] (who signs, and how), [`envelope`] (what is signed), [`payload`] (what it says),
 //! [`policy`] (conditions on arguments), [`request`] (the whole of a CAR), [`mod@witness`] (what a revocation has to prove),
-//! [`ucanto`] (what w3up signs).
+//! [`ucanto`] (what w3up signs), [`assertion`] (receipts that are signed).
 //!
 //! What the documents leave open, or contradict each other in, is decided like this.
 //! - **Order of proofs**: from the subject to the invoker, as in the fixtures.
@@ -15,6 +15,7 @@
 //! - **Fields that nobody described are refused**: they might be meant as restrictions. `meta` takes anything.
 //! - **A statement whose selector finds nothing is false**, `!=` as well; `not` inverts whatever is inside of it.
 
+pub mod assertion;
 pub mod denied;
 pub mod envelope;
 pub mod key;

@@ -185,7 +185,7 @@ fn the_invocation_in_the_roots_of_w3up_is_found() {
         let (_, bytes) = cid::multibase::decode(case["car"].as_str().unwrap()).unwrap();
         let (Some(cid), Ok(car)) = (case["cid"].as_str(), Car::decode::<NativeHasher>(bytes)) else { continue };
         let Ok(Some(request)) = Request::from_car::<NativeHasher>(&car) else { continue };
-        let names = crate::signed::Names::new(&car, &request.invocation.task);
+        let names = crate::signed::Names::new::<NativeHasher>(&car, &request.invocation.task);
         assert_eq!(names.invocation, cid.parse::<Cid>().unwrap(), "{}", case["name"]);
         seen += u32::from(names.invocation != car.root());
     }

@@ -1,0 +1,152 @@
+//! `space`: what a user has with a service, as one tree of entries that its user edits offline and syncs. See `README.md`.
+//!
+//! | command | args | out |
+//! |---|---|---|
+//! | `/space/push` | `{base: link, ops: [[key, value] \| [key]], upto?: int}` | the new head, `{root, seq, clock}` |
+//!
+//! The tree (`bucket_core::prolly`) is in replicas and in the index; state holds the head alone. A push brings those nodes of
+//! the old tree that it touches, each is hashed, and the machine comes to the new root by itself: gas is of the edit's size,
+//! not of the space's.
+//!
+//! Keys are free, and so are values. What counts of them is a question to ask of each ([`standing`]), and the machine doesn't
+//! ask it.
+
+pub mod edit;
+pub mod head;
+pub mod keys;
+pub mod push;
+pub mod receipt;
+pub mod standing;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+
+use bucket_core::car::Car;
+use bucket_core::cid::{Cid, DAG_CBOR, Hasher};
+use bucket_core::dag_cbor::Ipld;
+use bucket_core::error::{Error, Failure};
+use bucket_core::prolly::{Blocks, ProllyError, Tree, Written};
+use bucket_core::protocol::{Call, Cx, Protocol, Weight};
+use bucket_core::task::Task;
+
+use crate::kv::charwise;
+use edit::{Edit, OPS_MAX};
+use head::Head;
+use push::{PUSH, Push, nothing};
+
+/// Its number in a table of protocols, and in state.
+pub const NUMBER: u8 = 5;
+
+/// Where state keeps the head.
+const HEAD: &[u8] = b"head";
+
+/// The protocol. Trees are hashed by the host's `H`.
+pub struct Space<H>(PhantomData<fn() -> H>);
+
+impl<H> Space<H> {
+    /// The protocol.
+    pub const NEW: Self = Self(PhantomData);
+}
+
+impl<H: Hasher> Protocol for Space<H> {
+    fn name(&self) -> &'static str {
+        "space"
+    }
+
+    fn commands(&self) -> &'static [&'static str] {
+        &[PUSH]
+    }
+
+    fn weight(&self, task: &Task) -> Weight {
+        let ops = if let Some(Ipld::List(ops)) = task.args.get("ops") { ops.len().min(OPS_MAX) } else { 1 };
+        Weight { writes: 1 + ops, ..Weight::NONE }
+    }
+
+    fn execute(&self, cx: &mut Cx<'_>, call: &Call<'_>) -> Result<Ipld, Error> {
+        let push = Push::read(&call.task.args)?;
+        let mut head = match cx.get(HEAD)? {
+            Some(bytes) => Head::from_state(&bytes)?,
+            None => Head::empty::<H>(),
+        };
+        if let Some(upto) = push.upto {
+            head.advance(&author(call), upto)?;
+        }
+        if push.base != head.root {
+            let Head { root, seq, .. } = head;
+            let message = format!("expected the root of edit {seq}, {root}, as base, got {}", push.base);
+            return Err(Failure::new("RebaseRequired", message).into());
+        }
+        let Written { root, nodes } = apply::<H>(call.car, &head, &push.edit)?;
+        // After this point it must succeed.
+        head.root = root;
+        head.seq += 1;
+        cx.put(HEAD, head.to_state());
+        for (_, node) in nodes {
+            cx.put_block(DAG_CBOR, node);
+        }
+        rows(cx, call, &head, &push.edit);
+        Ok(head.to_ipld())
+    }
+}
+
+/// Who edits.
+fn author(call: &Call<'_>) -> String {
+    call.issuer.map_or_else(|| format!("f0{}", call.caller), |issuer| issuer.to_string())
+}
+
+/// The new tree, by the nodes of the old one that the CAR brings along.
+fn apply<H: Hasher>(car: &Car, head: &Head, edit: &Edit) -> Result<Written, Failure> {
+    let witness = Witness { brought: car.blocks().collect(), nothing: nothing::<H>() };
+    Tree::<_, H>::new(&witness, head.root).apply(edit.ops()).map_err(|error| match error {
+        ProllyError::Missing(cid) => {
+            let message = format!("expected the node {cid} of the tree {} in the CAR, got none", head.root);
+            Failure::new("BlockMissing", message)
+        }
+        ProllyError::Entry { .. } => Failure::args(error.to_string()),
+        // The root is one that this protocol came to, and its nodes are known by their hashes.
+        other => Failure::new("TreeInvalid", other.to_string()),
+    })
+}
+
+/// Blocks of a CAR, looked up more often than a walk through it would allow.
+struct Witness<'a> {
+    brought: BTreeMap<Cid, &'a [u8]>,
+    nothing: BTreeMap<Cid, Vec<u8>>,
+}
+
+impl Blocks for Witness<'_> {
+    fn get(&self, cid: &Cid) -> Result<Option<Cow<'_, [u8]>>, String> {
+        let brought = self.brought.get(cid).copied();
+        Ok(brought.or_else(|| self.nothing.get(cid).map(|bytes| &bytes[..])).map(Cow::Borrowed))
+    }
+
+    /// By the CAR's decoder.
+    fn hashed(&self) -> bool {
+        true
+    }
+}
+
+fn rows(cx: &mut Cx<'_>, call: &Call<'_>, head: &Head, edit: &Edit) {
+    for (key, value) in edit.changes() {
+        let row = encoded(&keys::row(key));
+        match value {
+            Some(value) => cx.put_op(row, value.clone()),
+            None => cx.del_op(row),
+        }
+    }
+    let Ipld::Map(mut fields) = head.to_ipld() else { unreachable!("a head is a map") };
+    fields.insert("car".to_owned(), Ipld::Link(call.id.to_cid()));
+    cx.put_op(encoded(&head_row()), Ipld::Map(fields));
+}
+
+/// The key of the head's row in the index.
+pub fn head_row() -> Ipld {
+    Ipld::List(vec![Ipld::String("space".into()), Ipld::String("head".into())])
+}
+
+fn encoded(row: &Ipld) -> Vec<u8> {
+    charwise::encode(row).expect("checked with the key").into_bytes()
+}
