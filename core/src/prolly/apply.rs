@@ -3,13 +3,14 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use cid::Cid;
 
-use super::chunk::{Chunker, Piece, empty_leaf, raise};
+use super::chunk::{Chunker, Piece, raise};
 use super::cursor::Cursor;
 use super::node::{Node, link};
-use super::{Blocks, Op, ProllyError, Tree, Written, encoded};
+use super::{Blocks, Op, ProllyError, Tree, Written, empty, encoded};
 use crate::cid::Hasher;
 
 /// A key and its new value's encoding, or none where it goes.
@@ -57,9 +58,8 @@ impl<B: Blocks, H: Hasher> Tree<'_, B, H> {
             loop {
                 let node = cursor.node();
                 let end = cursor.end();
-                let (mine, rest) =
-                    edits.split_at(edits.partition_point(|(key, _)| end.is_none_or(|end| &key[..] < end)));
-                edits = rest;
+                let mine;
+                (mine, edits) = edits.split_at(edits.partition_point(|(key, _)| end.is_none_or(|end| &key[..] < end)));
                 merge(node, mine, &mut chunker);
                 if node.len() > 0 {
                     old.insert(node.key(0).to_vec(), node.cid);
@@ -74,7 +74,13 @@ impl<B: Blocks, H: Hasher> Tree<'_, B, H> {
             }
         }
         let mut pieces = chunker.pieces;
-        pieces.retain(|piece| old.get(&piece.first) != Some(&piece.cid) || old.remove(&piece.first).is_none());
+        pieces.retain(|piece| {
+            let stays = old.get(&piece.first) == Some(&piece.cid);
+            if stays {
+                old.remove(&piece.first);
+            }
+            !stays
+        });
         let mut moved: Moved = old.into_keys().map(|first| (first, None)).collect();
         moved.extend(pieces.iter().map(|piece| (piece.first.clone(), Some(piece.cid))));
         Ok((moved, pieces))
@@ -84,12 +90,7 @@ impl<B: Blocks, H: Hasher> Tree<'_, B, H> {
     fn top(&self, row: BTreeMap<Vec<u8>, Cid>, mut levels: Vec<Vec<Piece>>) -> Result<Written, ProllyError> {
         let mut raised = Vec::new();
         let root = match row.len() {
-            0 => {
-                let leaf = empty_leaf::<H>();
-                let root = leaf.cid;
-                levels = vec![vec![leaf]];
-                root
-            }
+            0 => return Ok(empty::<H>()),
             1 => {
                 let (first, cid) = row.into_iter().next().expect("one");
                 self.sink(&first, cid, &mut levels)?
@@ -104,11 +105,11 @@ impl<B: Blocks, H: Hasher> Tree<'_, B, H> {
     fn sink(&self, first: &[u8], mut root: Cid, levels: &mut Vec<Vec<Piece>>) -> Result<Cid, ProllyError> {
         while let [.., _, pieces] = &levels[..] {
             let node = match pieces.iter().find(|piece| piece.cid == root) {
-                Some(new) => Node::decode(root, Cow::Borrowed(&new.bytes)).map(std::rc::Rc::new),
+                Some(new) => Node::decode(root, Cow::Borrowed(&new.bytes)).map(Rc::new),
                 None => Ok(self.load(&root)?),
             };
             let checked = node.and_then(|node| node.check_child(levels.len() as u64, first, None).map(|()| node));
-            let node = checked.map_err(|why| ProllyError::Node { cid: root, why })?;
+            let node = checked.map_err(|why| ProllyError::node(root, why))?;
             if node.len() > 1 {
                 break;
             }

@@ -83,13 +83,9 @@ impl<H: Hasher> Chunker<H> {
 
     /// Ends the node that is open, if one is.
     pub fn end(&mut self) {
-        if self.len > 0 {
-            self.write();
+        if self.len == 0 {
+            return;
         }
-    }
-
-    /// The node that is open, which may be empty.
-    pub fn write(&mut self) {
         let mut bytes = Vec::with_capacity(16 + self.keys.len() + self.values.len());
         write_list(&mut bytes, 3);
         write_unsigned(&mut bytes, self.level);
@@ -101,13 +97,6 @@ impl<H: Hasher> Chunker<H> {
         self.len = 0;
         self.pieces.push(Piece { first: std::mem::take(&mut self.first), cid, bytes });
     }
-}
-
-/// The leaf without entries.
-pub(super) fn empty_leaf<H: Hasher>() -> Piece {
-    let mut chunker = Chunker::<H>::new(0);
-    chunker.write();
-    chunker.pieces.swap_remove(0)
 }
 
 /// Puts branches above a level until one node is left. `row` is that level, of at least one node.

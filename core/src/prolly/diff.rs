@@ -70,12 +70,10 @@ impl<'b, B: Blocks, H: Hasher> Tree<'b, B, H> {
                 break;
             }
             for row in [a, b].into_iter().filter(|row| row.level == level) {
-                let nodes = row.places.iter().map(|place| self.open(place)).collect::<Result<Vec<_>, _>>()?;
-                *row = below(level, row, &nodes);
+                *row = below(row, &self.open_all(row)?);
             }
         }
-        let (a, b) = (self.leaves(&rows.0)?, self.leaves(&rows.1)?);
-        diff.changes = changes(&a, &b)?;
+        diff.changes = changes(&self.open_all(&rows.0)?, &self.open_all(&rows.1)?)?;
         Ok(diff)
     }
 
@@ -101,26 +99,25 @@ impl<'b, B: Blocks, H: Hasher> Tree<'b, B, H> {
                 break;
             }
             if a.level == level {
-                let nodes = a.places.iter().map(|place| self.open(place)).collect::<Result<Vec<_>, _>>()?;
-                a = below(level, &a, &nodes);
+                a = below(&a, &self.open_all(&a)?);
             }
             if b.level == level {
-                let mut places = Vec::new();
                 let mut nodes = Vec::new();
-                for place in b.places.drain(..) {
+                let (mut here, places) = (Vec::new(), std::mem::take(&mut b.places));
+                for place in places {
                     match self.open(&place) {
                         Err(ProllyError::Missing(cid)) => drop(missing.insert(cid)),
                         node => {
                             nodes.push(node?);
-                            places.push(place);
+                            here.push(place);
                         }
                     }
                 }
-                b = below(level, &Row { level, places }, &nodes);
+                b = below(&Row { level, places: here }, &nodes);
             }
         }
         for cid in b.places.iter().map(Place::cid) {
-            if !self.blocks.has(&cid).map_err(|why| ProllyError::Blocks { cid, why })? {
+            if !self.has(&cid)? {
                 missing.insert(cid);
             }
         }
@@ -138,13 +135,13 @@ impl<'b, B: Blocks, H: Hasher> Tree<'b, B, H> {
         }
     }
 
-    fn leaves(&self, row: &Row<'b>) -> Result<Vec<Rc<Node<'b>>>, ProllyError> {
+    fn open_all(&self, row: &Row<'b>) -> Result<Vec<Rc<Node<'b>>>, ProllyError> {
         row.places.iter().map(|place| self.open(place)).collect()
     }
 }
 
 /// The row below `row`, whose nodes are `nodes`.
-fn below<'b>(level: u64, row: &Row<'b>, nodes: &[Rc<Node<'b>>]) -> Row<'b> {
+fn below<'b>(row: &Row<'b>, nodes: &[Rc<Node<'b>>]) -> Row<'b> {
     let mut places = Vec::new();
     for (place, branch) in row.places.iter().zip(nodes) {
         let last = match place {
@@ -156,7 +153,7 @@ fn below<'b>(level: u64, row: &Row<'b>, nodes: &[Rc<Node<'b>>]) -> Row<'b> {
             places.push(Place::Child { branch: Rc::clone(branch), at, end });
         }
     }
-    Row { level: level - 1, places }
+    Row { level: row.level - 1, places }
 }
 
 /// Takes out what both have. A node holds the same entries wherever it hangs.

@@ -32,11 +32,11 @@ pub use error::ProllyError;
 pub use node::NODE_BYTES_MAX;
 pub use range::{Bounds, Page, prefix};
 
-use crate::cid::{DAG_CBOR, Hasher, SHA2_256, block_cid};
+use crate::cid::{DAG_CBOR, Hasher, SHA2_256, block_cid, sha2_digest};
 use crate::dag_cbor::{self, Ipld};
 use crate::limits::{TREE_KEY_BYTES_MAX, TREE_VALUE_BYTES_MAX};
-use chunk::{Chunker, empty_leaf, raise};
-use node::{Node, VALUE_DEPTH};
+use chunk::{Chunker, raise};
+use node::{EMPTY, Node, VALUE_DEPTH};
 
 /// Bytes of a node below which it doesn't end.
 pub const MIN: usize = 1024;
@@ -63,10 +63,10 @@ pub struct Written {
     pub nodes: Vec<(Cid, Vec<u8>)>,
 }
 
-/// The tree without entries.
+/// The tree without entries. Its node needn't be kept: it is known.
 pub fn empty<H: Hasher>() -> Written {
-    let leaf = empty_leaf::<H>();
-    Written { root: leaf.cid, nodes: vec![(leaf.cid, leaf.bytes)] }
+    let root = block_cid::<H>(DAG_CBOR, &EMPTY);
+    Written { root, nodes: vec![(root, EMPTY.to_vec())] }
 }
 
 /// The tree of these entries, in whatever order they come; of those with the same key the last one counts.
@@ -115,7 +115,7 @@ fn encoded(key: &[u8], value: Option<&Ipld>) -> Result<Option<Vec<u8>>, ProllyEr
 
 /// The value of a leaf's entry.
 fn value(leaf: &Node<'_>, at: usize) -> Result<Ipld, ProllyError> {
-    dag_cbor::decode(leaf.value(at)).map_err(|error| ProllyError::Node { cid: leaf.cid, why: error.to_string() })
+    dag_cbor::decode(leaf.value(at)).map_err(|error| ProllyError::node(leaf.cid, error.to_string()))
 }
 
 /// The draft's `ProllyTreeConfig`, as a block: how these trees are made.
@@ -165,16 +165,20 @@ impl<'b, B: Blocks, H: Hasher> Tree<'b, B, H> {
         if let Some(branch) = self.branches.borrow().get(cid) {
             return Ok(Rc::clone(branch));
         }
-        let broken = |why| ProllyError::Node { cid: *cid, why };
-        if crate::cid::sha2_digest(cid).is_none_or(|(codec, _)| codec != DAG_CBOR) {
+        let broken = |why| ProllyError::node(*cid, why);
+        if sha2_digest(cid).is_none_or(|(codec, _)| codec != DAG_CBOR) {
             return Err(broken("expected the name of a node (CIDv1, dag-cbor, sha2-256)".into()));
         }
-        let found = self.blocks.get(cid).map_err(|why| ProllyError::Blocks { cid: *cid, why })?;
-        let bytes = found.ok_or(ProllyError::Missing(*cid))?;
+        let found = self.blocks.get(cid).map_err(|why| ProllyError::blocks(*cid, why))?;
+        let bytes = match found {
+            Some(bytes) => bytes,
+            None if *cid == empty::<H>().root => EMPTY[..].into(),
+            None => return Err(ProllyError::Missing(*cid)),
+        };
         if !self.blocks.hashed() {
             let got = block_cid::<H>(DAG_CBOR, &bytes);
             if got != *cid {
-                return Err(ProllyError::Hash { cid: *cid, got: got.to_string() });
+                return Err(ProllyError::Hash { cid: *cid, got: got.to_string().into() });
             }
         }
         let node = Rc::new(Node::decode(*cid, bytes).map_err(broken)?);
@@ -184,16 +188,22 @@ impl<'b, B: Blocks, H: Hasher> Tree<'b, B, H> {
         Ok(node)
     }
 
+    /// Whether a node is here, whatever its bytes are.
+    fn has(&self, cid: &Cid) -> Result<bool, ProllyError> {
+        let found = self.blocks.has(cid).map_err(|why| ProllyError::blocks(*cid, why))?;
+        Ok(found || *cid == empty::<H>().root)
+    }
+
     fn load_root(&self, cid: &Cid) -> Result<Rc<Node<'b>>, ProllyError> {
         let node = self.load(cid)?;
-        node.check_root().map_err(|why| ProllyError::Node { cid: *cid, why })?;
+        node.check_root().map_err(|why| ProllyError::node(*cid, why))?;
         Ok(node)
     }
 
     fn load_child(&self, branch: &Node<'_>, at: usize, end: Option<&[u8]>) -> Result<Rc<Node<'b>>, ProllyError> {
         let cid = branch.link(at);
         let node = self.load(&cid)?;
-        node.check_child(branch.level, branch.key(at), end).map_err(|why| ProllyError::Node { cid, why })?;
+        node.check_child(branch.level, branch.key(at), end).map_err(|why| ProllyError::node(cid, why))?;
         Ok(node)
     }
 }

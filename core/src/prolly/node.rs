@@ -12,6 +12,9 @@ use crate::limits::{DEPTH_MAX, TREE_KEY_BYTES_MAX, TREE_LEVEL_MAX, TREE_VALUE_BY
 /// A node can't be longer: one byte short of [`MAX`] it takes one more entry, with the heads of entry, level and lists.
 pub const NODE_BYTES_MAX: usize = MAX + TREE_KEY_BYTES_MAX + TREE_VALUE_BYTES_MAX + 16;
 
+/// The leaf without entries. Everybody knows it, so that nobody has to carry it.
+pub(super) const EMPTY: [u8; 4] = [0x83, 0x00, 0x80, 0x80];
+
 /// How much deeper a value lies in its block than alone.
 pub(super) const VALUE_DEPTH: usize = 2;
 
