@@ -133,6 +133,7 @@ fn nodes_that_stand_where_they_should_not() {
     let right = put(encode(&node(0, &keyed(&["t", "z"]))));
     let foreign = put(encode(&node(0, &keyed(&["b", "m"]))));
     let reaching = put(encode(&node(0, &keyed(&["a", "m", "u"]))));
+    let touching = put(encode(&node(0, &keyed(&["a", "t"]))));
     let empty = put(encode(&node(0, &[])));
     let both = |level, left: Cid| {
         encode(&node(level, &[(b"a".to_vec(), Ipld::Link(left)), (b"t".to_vec(), Ipld::Link(right))]))
@@ -144,6 +145,7 @@ fn nodes_that_stand_where_they_should_not() {
         (put(both(3, low)), low, "expected level 2 below a branch of level 3, got 1"),
         (put(both(1, foreign)), foreign, "expected the branch's key “a” as the first key, got “b”"),
         (put(both(1, reaching)), reaching, "expected keys below “t”, the next node's first one, got “u”"),
+        (put(both(1, touching)), touching, "expected keys below “t”, the next node's first one, got “t”"),
         (put(both(1, empty)), empty, "expected entries, got none: only a root may be empty"),
         (put(both(1, cid_of(b"nowhere"))), cid_of(b"nowhere"), "is missing"),
     ];

@@ -89,6 +89,21 @@ fn with_one_end(count: usize, end: usize) -> Entries {
     (0..count).map(entry).collect()
 }
 
+/// 30 entries, the last of which brings the node to `size` bytes (its lists' heads take two bytes each) and whose hash ends a
+/// node; and one more that doesn't.
+fn of_size(size: usize) -> Entries {
+    let small = |n: usize| (format!("/entry/{n:09}").into_bytes(), Ipld::Null);
+    let mut entries: Entries = (0..29).map(small).collect();
+    let key = small(29).0;
+    let value = |fill: u8| Ipld::Bytes(vec![fill; size - 6 - 29 * 18 - 17 - 3]);
+    let value = (0..=255).map(value).find(|value| is_boundary(&key, value)).expect("one of 256");
+    entries.insert(key, value);
+    assert_eq!(encode(&node(0, &entries.clone().into_iter().collect::<Vec<_>>())).len(), size);
+    let next = |n| text("/entry/1", Ipld::Integer(n));
+    entries.extend((0..24).map(next).find(|(key, value)| !is_boundary(key, value)));
+    entries
+}
+
 fn kinds() -> Entries {
     let link = Ipld::Link(cid_of(b"a block"));
     let map = Ipld::Map(
@@ -117,12 +132,14 @@ fn cases() -> Vec<(&'static str, Entries)> {
         ("empty", Entries::new()),
         ("one entry", [text("key", Ipld::String("value".into()))].into()),
         ("kinds of keys and values", kinds()),
-        ("a hash that would end a node below the least size", with_one_end(30, 3)),
+        ("a hash that would end a node, too early", with_one_end(30, 3)),
         ("a hash that ends a node", with_one_end(30, 20)),
         (
             "the same without that entry",
             with_one_end(30, 20).into_iter().enumerate().filter(|(n, _)| *n != 20).map(|(_, e)| e).collect(),
         ),
+        ("a hash that would end a node of one byte less than the least size", of_size(MIN - 1)),
+        ("a hash that ends a node of the least size", of_size(MIN)),
         ("no hash ends a node", with_one_end(260, usize::MAX)),
         ("a node one byte short of the greatest size", [long(0, 4090), long(1, 4087), long(2, 1)].into()),
         ("a node of the greatest size", [long(0, 4090), long(1, 4088), long(2, 1)].into()),
