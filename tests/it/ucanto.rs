@@ -1,18 +1,16 @@
 //! w3up's invocations and receipts against its npm packages: `@ucanto/core` writes and reads, `@ucanto/validator` judges.
 //!
-//! `tests/js/ucanto.mjs` answers one line of JSON for one line of JSON; values travel as DAG-CBOR.
+//! In what `tests/js/ucanto.mjs` is asked and answers, values travel as DAG-CBOR.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Stdio};
 
 use bucket_core::bucket::Mode;
 use bucket_core::car::Car;
 use bucket_core::cid::{Cid, DAG_CBOR, NativeHasher, RAW, block_cid};
 use bucket_core::dag_cbor::{self, Ipld};
 use bucket_core::ucan::{PublicKey, Request, ucanto};
-use bucket_tests::cars::{did, id, put, task};
+use bucket_tests::cars::{did, id, map, put, task, text};
 use bucket_tests::keys::{create, ed25519, signed};
 use bucket_tests::network::NetworkWorld;
 use bucket_tests::{User, World};
@@ -21,33 +19,11 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 
-/// Asks the program of w3up's packages, and answers its answers.
-fn ask(requests: &[Value]) -> Vec<Value> {
-    ask_of("ucanto.mjs", requests)
-}
+use crate::js::Program;
 
-fn ask_of(program: &str, requests: &[Value]) -> Vec<Value> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("js");
-    assert!(directory.join("node_modules/@ucanto").is_dir(), "run npm ci --prefix tests/js");
-    let mut process = Command::new("node")
-        .arg(directory.join(program))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| panic!("node (20 or newer) is needed for the tests of {program}: {error}"));
-    let mut stdin = process.stdin.take().expect("a pipe");
-    let lines: String = requests.iter().map(|request| format!("{request}\n")).collect();
-    // It answers while it is asked, and a pipe is short.
-    let writer = std::thread::spawn(move || stdin.write_all(lines.as_bytes()));
-    let output = process.wait_with_output().expect("it ends with its input");
-    writer.join().expect("no panic").expect("it reads all of its input");
-    let answers = String::from_utf8(output.stdout).expect("text");
-    let answers: Vec<Value> = answers.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    assert_eq!(answers.len(), requests.len(), "it has ended early");
-    for (answer, request) in answers.iter().zip(requests) {
-        assert!(answer.get("error").is_none(), "{}\nasked: {request}", answer["error"]);
-    }
-    answers
+/// Asks the program of w3up's packages.
+fn ask(request: &Value) -> Value {
+    Program::start("ucanto.mjs").ask(request)
 }
 
 fn cbor(value: &Ipld) -> String {
@@ -58,17 +34,9 @@ fn bytes(answer: &Value, field: &str) -> Vec<u8> {
     hex::decode(answer[field].as_str().expect("text")).expect("hex")
 }
 
-fn map<const N: usize>(entries: [(&str, Ipld); N]) -> Ipld {
-    Ipld::Map(entries.map(|(key, value)| (key.to_owned(), value)).into())
-}
-
-fn text(text: &str) -> Ipld {
-    Ipld::String(text.to_owned())
-}
-
 #[test]
 fn the_cases_of_the_machines_own_tests_are_what_ucanto_writes() {
-    let cases = ask(&[json!({"command": "cases"})]).remove(0);
+    let cases = ask(&json!({"command": "cases"}));
     let pretty = serde_json::to_string_pretty(&cases).expect("JSON");
     expect_file!["../../core/src/ucan/ucanto/cases.json"].assert_eq(&format!("{pretty}\n"));
 }
@@ -132,10 +100,11 @@ fn any_nonce() -> impl Strategy<Value = Option<String>> {
 
 #[test]
 fn whatever_ucanto_signs_is_verified() {
+    let node = RefCell::new(Program::start("ucanto.mjs"));
     let property = |invocations: Vec<Draft>| {
-        let requests: Vec<_> = invocations.iter().map(sign).collect();
-        for (answer, (nb, _, nonce)) in ask(&requests).iter().zip(&invocations) {
-            let car = Car::decode::<NativeHasher>(bytes(answer, "car")).map_err(fail)?;
+        for invocation @ (nb, _, nonce) in &invocations {
+            let answer = node.borrow_mut().ask(&sign(invocation));
+            let car = Car::decode::<NativeHasher>(bytes(&answer, "car")).map_err(fail)?;
             let request = Request::from_car::<NativeHasher>(&car).map_err(fail)?.expect("an invocation");
             request.check_signatures::<NativeHasher>().map_err(fail)?;
             request.check(0, None).map_err(fail)?;
@@ -175,14 +144,14 @@ fn ucanto_reads_our_receipts() {
         };
         let meta_value = Ipld::Map(meta.clone());
         let issue = json!({"command": "issue", "ran": ran.to_string(), "out": cbor(&value), "meta": cbor(&meta_value)});
-        let theirs = ask(&[issue]).remove(0);
+        let theirs = ask(&issue);
         let block = bytes(&theirs, "block");
         let issuer = theirs["issuer"].as_str().expect("a DID");
         let (_, ours) = receipt(ran, out, meta.clone(), issuer, &block);
         assert_eq!(hex::encode(&ours), hex::encode(&block), "the same bytes");
 
         let car = hex::encode(ucanto::message(ran, &ours).expect("a receipt"));
-        let read = ask(&[json!({"command": "receipt", "car": car, "ran": ran.to_string()})]).remove(0);
+        let read = ask(&json!({"command": "receipt", "car": car, "ran": ran.to_string()}));
         let expected = json!({
             "verified": true, "issuer": issuer, "ran": ran.to_string(), "fork": 0,
             "out": cbor(&value), "meta": cbor(&meta_value),
@@ -230,7 +199,7 @@ fn clients_read_and_verify_the_receipts_that_the_indexer_signs() {
             "verified": true, "issuer": status["did"], "ran": car.root().to_string(), "fork": 0,
             "out": cbor(&fields["out"]), "meta": meta,
         });
-        assert_eq!(ask(&[ask_ucanto]).remove(0), expected);
+        assert_eq!(ask(&ask_ucanto), expected);
 
         let assertion = get(format!("v1/buckets/{bucket}/receipts/{}/signed", id(&input)));
         let ran = Ipld::Link(block_cid::<NativeHasher>(DAG_CBOR, &dag_cbor::encode(&asked)));
@@ -239,7 +208,7 @@ fn clients_read_and_verify_the_receipts_that_the_indexer_signs() {
             "cmd": "/ucan/assert/receipt", "exp": null, "prf": 0, "meta": meta,
             "args": cbor(&map([("ran", ran), ("out", fields["out"].clone())])),
         });
-        let read = |car: &[u8]| ask_of("ucan.mjs", &[json!({"car": hex::encode(car)})]).remove(0);
+        let read = |car: &[u8]| Program::start("ucan.mjs").ask(&json!({"car": hex::encode(car)}));
         assert_eq!(read(&assertion), expected);
         // A letter of its command is another.
         let needle = dag_cbor::encode(&text("/ucan/assert/receipt"));

@@ -1,108 +1,24 @@
-//! Random messages without rights against a bucket: it stays as it is, and with rightful messages among them it becomes
-//! what those alone make of it.
+//! CARs that give no right, and the ways in which a stranger sends them.
 
-use std::cell::RefCell;
-use std::collections::BTreeSet;
-
-use bucket_client::Identity;
 use bucket_core::abi::*;
-use bucket_core::bucket::{Bucket, Chain, Mode};
+use bucket_core::bucket::{Chain, Mode};
 use bucket_core::car::Car;
 use bucket_core::cid::{Cid, Hasher, NativeHasher};
 use bucket_core::dag_cbor::{Ipld, encode};
 use bucket_core::did::BucketId;
 use bucket_core::map::Bytes;
-use bucket_core::memory::Memory;
 use bucket_core::task::Task;
-use bucket_protocols::TABLE;
-use bucket_tests::cars::{id, map, put, task, text};
-use bucket_tests::keys::{KINDS, Parts, chain, cid, creation, ed25519, grant, key, pack, pack_with, signed};
-use fvm_shared::address::Address;
+use bucket_tests::cars::{id, map, task, text};
+use bucket_tests::keys::{Parts, cid, grant, pack, pack_with, signed};
 use proptest::prelude::*;
 use proptest::sample::Index;
-use proptest::test_runner::{Config, TestRunner};
 
-const ALICE: u64 = 100;
-const BOB: u64 = 101;
-const EVE: u64 = 102;
-
-/// Who has rights on the victim, and what they do with them.
-struct Cast {
-    victim: BucketId,
-    /// A bucket that Bob controls.
-    strangers: BucketId,
-    stranger: Identity,
-    /// Somebody whose delegation is revoked from the beginning.
-    former: Identity,
-    former_proofs: Vec<Vec<u8>>,
-    /// Valid CARs; those that are unsigned are Alice's.
-    rightful: Vec<Vec<u8>>,
-    creation: Vec<u8>,
-}
-
-impl Cast {
-    fn new() -> Self {
-        let owner = ed25519(1);
-        let victim = owner.did();
-        let (second, third) = (key(KINDS[1], 2), key(KINDS[2], 3));
-        let (stranger, former) = (ed25519(66), ed25519(5));
-        let chains = [vec![&owner], vec![&owner, &second], vec![&owner, &second, &third]];
-        let job = |n: u64| {
-            let args = map([("key", Ipld::Integer((n % 5).into())), ("value", Ipld::Integer(n.into()))]);
-            task(&victim, "/kv/put", args, n)
-        };
-        let mut rightful: Vec<Vec<u8>> = (0..12)
-            .map(|n| {
-                let keys = &chains[n as usize % 3];
-                signed(keys[keys.len() - 1], job(n), &chain(keys, "/kv"))
-            })
-            .collect();
-        rightful.extend((12..16).map(|n| put(&victim, Ipld::Integer((n % 5).into()), text("Alice's"), n as u64)));
-        let former_proofs = chain(&[&owner, &former], "/");
-        let creation = creation(&owner, &[address(ALICE)], Mode::Atomic);
-        Self {
-            victim,
-            strangers: bucket_tests::cars::did("Strangers"),
-            stranger,
-            former,
-            former_proofs,
-            rightful,
-            creation,
-        }
-    }
-
-    /// The buckets, and the revocation.
-    fn begin(&self) -> Memory {
-        let mut memory = Memory::new(TABLE);
-        memory.timestamp = 1_700_000_000;
-        let mut other = Memory::new(TABLE);
-        other.this += 1;
-        memory.instances.get_mut().insert(other.this, other);
-        let create = |bucket: &BucketId, controller, proof: Option<&Vec<u8>>| {
-            let proof = proof.cloned().map(Bytes);
-            let controllers = vec![address(controller)];
-            Message::Create(CreateParams { bucket: bucket.clone(), controllers, mode: Mode::Atomic, proof })
-        };
-        memory.apply(EVE, create(&self.victim, ALICE, Some(&self.creation))).expect("created");
-        memory.apply(BOB, create(&self.strangers, BOB, None)).expect("created");
-        let revoked = Ipld::Link(cid(&self.former_proofs[0]));
-        let revoke = task(&self.victim, "/ucan/revoke", map([("ucan", revoked)]), 0).to_car::<NativeHasher>();
-        memory.apply(ALICE, invoke(&self.victim, revoke)).expect("revoked");
-        memory
-    }
-}
-
-fn address(id: u64) -> Address {
-    Address::new_id(id)
-}
-
-fn invoke(bucket: &BucketId, car: Vec<u8>) -> Message {
-    Message::Invoke(CarParams::new(bucket.clone(), car))
-}
+use super::cast::{Cast, address, invoke};
+use super::{ALICE, BOB};
 
 /// A CAR that gives no right, or none any more.
 #[derive(Debug, Clone)]
-enum Loot {
+pub enum Loot {
     /// A task that nobody signed.
     Unsigned(Wish),
     /// Signed by a stranger, with these proofs.
@@ -121,7 +37,7 @@ enum Loot {
 
 /// What a stranger would like done.
 #[derive(Debug, Clone)]
-struct Wish {
+pub struct Wish {
     cmd: usize,
     nonce: u64,
 }
@@ -131,7 +47,7 @@ const WISHES: [&str; 7] =
 
 /// What a stranger has of proofs.
 #[derive(Debug, Clone, Copy)]
-enum Proofs {
+pub enum Proofs {
     None,
     /// Delegations that lead to somebody else.
     Stolen,
@@ -145,7 +61,7 @@ enum Proofs {
 
 /// How it comes.
 #[derive(Debug, Clone, Copy)]
-enum Way {
+pub enum Way {
     Invoke {
         force: bool,
     },
@@ -161,23 +77,7 @@ enum Way {
     Create,
 }
 
-#[derive(Debug, Clone)]
-enum Step {
-    Attack {
-        caller: u64,
-        loot: Loot,
-        way: Way,
-    },
-    /// A stranger runs what is in the victim's queue: nothing.
-    Run,
-    /// One of the rightful, in its order.
-    Rightful {
-        queued: bool,
-        caller: u64,
-    },
-}
-
-fn loot() -> impl Strategy<Value = Loot> {
+pub fn loot() -> impl Strategy<Value = Loot> {
     let wish = || (0..WISHES.len(), 0u64..4).prop_map(|(cmd, nonce)| Wish { cmd, nonce });
     let proofs = prop::sample::select(vec![Proofs::None, Proofs::Stolen, Proofs::Forged, Proofs::Revoked, Proofs::Own]);
     prop_oneof![
@@ -191,7 +91,7 @@ fn loot() -> impl Strategy<Value = Loot> {
     ]
 }
 
-fn way() -> impl Strategy<Value = Way> {
+pub fn way() -> impl Strategy<Value = Way> {
     prop_oneof![
         4 => any::<bool>().prop_map(|force| Way::Invoke { force }),
         3 => any::<bool>().prop_map(|force| Way::Schedule { force }),
@@ -200,16 +100,6 @@ fn way() -> impl Strategy<Value = Way> {
         1 => Just(Way::Delivered),
         1 => Just(Way::Create),
     ]
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let caller = || prop::sample::select(vec![BOB, EVE]);
-    let step = prop_oneof![
-        8 => (caller(), loot(), way()).prop_map(|(caller, loot, way)| Step::Attack { caller, loot, way }),
-        1 => Just(Step::Run),
-        3 => (any::<bool>(), caller()).prop_map(|(queued, caller)| Step::Rightful { queued, caller }),
-    ];
-    prop::collection::vec(step, 1..30)
 }
 
 /// Blocks of a CAR in their order; the root is the last.
@@ -243,7 +133,7 @@ impl Cast {
     }
 
     /// The CAR, if there is one of its kind; `sent` of the rightful were sent.
-    fn loot(&self, loot: &Loot, sent: usize) -> Option<Vec<u8>> {
+    pub fn loot(&self, loot: &Loot, sent: usize) -> Option<Vec<u8>> {
         let any = |of: &Index| blocks(of.get::<Vec<u8>>(&self.rightful));
         let signed_one = |of: &Index| blocks(of.get::<Vec<u8>>(&self.rightful[..12]));
         Some(match loot {
@@ -322,7 +212,7 @@ impl Cast {
         if resign { parts.sign(&self.stranger).join() } else { parts.join() }
     }
 
-    fn messages(&self, car: Vec<u8>, way: Way) -> Vec<Message> {
+    pub fn messages(&self, car: Vec<u8>, way: Way) -> Vec<Message> {
         let victim = || self.victim.clone();
         match way {
             Way::Invoke { force } => vec![Message::Invoke(CarParams { force, ..CarParams::new(victim(), car) })],
@@ -367,68 +257,5 @@ impl Cast {
         let params = CarParams { force: true, ..CarParams::new(self.strangers.clone(), car) };
         let run = Message::Run(RunParams { bucket: self.strangers.clone(), max: 10 });
         vec![Message::Invoke(params.clone()), Message::Schedule(params), run]
-    }
-}
-
-fn record(memory: &Memory, bucket: &BucketId) -> Bucket {
-    memory.bucket(bucket).expect("it exists")
-}
-
-/// Applies a rightful CAR.
-fn rightful(memory: &mut Memory, cast: &Cast, number: usize, queued: bool, caller: u64) {
-    let caller = if number < 12 { caller } else { ALICE };
-    let params = CarParams::new(cast.victim.clone(), cast.rightful[number].clone());
-    if !queued {
-        memory.apply(caller, Message::Invoke(params)).expect("allowed");
-        return;
-    }
-    memory.apply(caller, Message::Schedule(params)).expect("allowed");
-    let run = Message::Run(RunParams { bucket: cast.victim.clone(), max: 1 });
-    memory.apply(EVE, run).expect("anybody may run");
-}
-
-#[test]
-fn without_rights_nothing_changes() {
-    let cast = Cast::new();
-    let codes = RefCell::new(BTreeSet::new());
-    let config = Config { failure_persistence: None, ..Config::with_cases(400) };
-    let outcome = TestRunner::new(config).run(&steps(), |steps| {
-        let (mut attacked, mut quiet) = (cast.begin(), cast.begin());
-        let mut sent = 0;
-        for step in steps {
-            let before = record(&attacked, &cast.victim);
-            match step {
-                Step::Rightful { .. } if sent == cast.rightful.len() => {}
-                Step::Rightful { queued, caller } => {
-                    rightful(&mut attacked, &cast, sent, queued, caller);
-                    rightful(&mut quiet, &cast, sent, queued, caller);
-                    sent += 1;
-                    prop_assert_ne!(&record(&attacked, &cast.victim), &before);
-                }
-                Step::Run => {
-                    let run = Message::Run(RunParams { bucket: cast.victim.clone(), max: 10 });
-                    prop_assert_eq!(attacked.apply(BOB, run).map(drop).unwrap_err().code(), 46);
-                }
-                Step::Attack { caller, loot, way } => {
-                    let Some(car) = cast.loot(&loot, sent) else { continue };
-                    for message in cast.messages(car, way) {
-                        let code = attacked.apply(caller, message).map_or_else(|abort| abort.code(), |_| 0);
-                        codes.borrow_mut().insert(code);
-                        prop_assert_eq!(&record(&attacked, &cast.victim), &before, "{:?} {:?}", loot, way);
-                    }
-                }
-            }
-            prop_assert_eq!(record(&attacked, &cast.victim), record(&quiet, &cast.victim));
-        }
-        Ok(())
-    });
-    outcome.unwrap_or_else(|error| panic!("{error}"));
-    // Each of them was tried and seen: forbidden, created, replayed, malformed, forged, without a proof or a claim, …
-    let codes = codes.into_inner();
-    for code in [0, 18, 45, 48, 53, 58, 64, 66, 67, 69, 71, 72, 76] {
-        assert!(
-            codes.contains(&code),
-            "nothing was refused with {code}, only with {codes:?}: the generator lost its variety"
-        );
     }
 }
