@@ -2,14 +2,13 @@
 
 use bucket_core::abi::{CarParams, Hook, Message, Status};
 use bucket_core::bucket::Mode;
-use bucket_core::dag_cbor::Ipld;
 use bucket_core::limits::FORK_SIGNATURES_MAX;
-use bucket_tests::cars::{Tx, car, id, map, task, text};
-use bucket_tests::keys::{ask as asked, chain, ed25519};
+use bucket_tests::cars::{car, id, map, text};
+use bucket_tests::keys::ed25519;
 use bucket_tests::{User, World, returned};
 use fvm_shared::address::Address;
 
-use super::reach::{ask, bucket_of_key, pair, then};
+use super::reach::{ask, bucket_of_key, carries_delegated, pair, then};
 use super::{bucket, int, invoke, receipt_of, schedule};
 
 fn open(world: &mut dyn World, b: &bucket_core::did::BucketId, what: &str, cmd: &str, nonce: u64) {
@@ -77,19 +76,7 @@ pub fn signatures_of_continuations_are_bounded(world: &mut dyn World) {
     let a = bucket(world, "Signers", Mode::Atomic);
     let b = bucket_of_key(world, &owner);
     let invoker = ed25519(72);
-    let proofs = chain(&[&owner, &invoker], "/echo");
-    let asks = |count: usize, nonce: u64| {
-        let mut tx = Tx::default();
-        let blocks: Vec<_> = proofs.iter().map(|proof| tx.write_block(0x71, proof)).collect();
-        assert_eq!(blocks.len(), 1);
-        let signed = (0..count as u64).map(|n| {
-            let task = task(&b, "/echo", map([]), nonce * 100 + n);
-            let link = tx.write_block(0x71, &invoker.seal(&asked(&invoker, task, &proofs)));
-            map([("signed", Ipld::Link(link))])
-        });
-        let args = then(signed.collect::<Vec<_>>());
-        task(&a, "/echo/then", args, nonce).to_car_with(tx)
-    };
+    let asks = |count, nonce| carries_delegated(&a, &b, &[&owner, &invoker], count, nonce);
     let most = FORK_SIGNATURES_MAX / 2;
     assert_eq!(invoke(world, &a, &asks(most, 1)).fork.len(), most);
     assert_eq!(invoke(world, &a, &asks(most + 1, 2)).out.unwrap_err().name, "ForksMany");

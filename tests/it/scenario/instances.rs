@@ -8,6 +8,7 @@ use bucket_core::did::BucketId;
 use bucket_core::limits::FORK_DEPTH_MAX;
 use bucket_devnet::node::Reorg;
 use bucket_tests::cars::{Tx, car, did, id, map, task, text};
+use bucket_tests::keys::{key, signed};
 use bucket_tests::network::NetworkWorld;
 use bucket_tests::{User, World};
 
@@ -186,10 +187,10 @@ pub fn a_chain_between_instances_ends_at_a_depth(world: &mut dyn World) {
 
 /// A signed invocation needs no other right there, and a key's bucket can be named there.
 pub fn keys_count_in_every_instance(world: &mut dyn World) {
-    let [owner, sender] = [5, 6].map(|n| Identity::from_secret(IdentityKind::Secp256k1, &[n; 32]).unwrap());
+    let [owner, sender] = [5, 6].map(|n| key(IdentityKind::Secp256k1, n));
     let a = bucket_of_key(world, &sender);
     let (b, at) = there(world, |world| (bucket_of_key(world, &owner), world.instance()));
-    let sign = |key: &Identity, task| key.invoke(task, &[], None, Tx::default());
+    let sign = |key: &Identity, task| signed(key, task, &[]);
     // A task of the sender's bucket that carries the owner's invocation.
     let put = sign(&owner, task(&b, "/kv/put", pair(1), 1));
     let carries = |nonce| {

@@ -3,13 +3,12 @@
 use bucket_client::identity::{Identity, IdentityKind};
 use bucket_core::abi::{CreateParams, Message, Status};
 use bucket_core::bucket::Mode;
-use bucket_core::cid::CarId;
-use bucket_core::create::{CREATE, args};
+use bucket_core::cid::{CarId, DAG_CBOR};
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
 use bucket_core::error::Failure;
-use bucket_core::map::Bytes;
 use bucket_tests::cars::{Tx, car, did, id, map, task, text};
+use bucket_tests::keys::{ask as invocation, chain, create_for, ed25519, key, other_form, signed};
 use bucket_tests::{User, World, returned};
 
 use super::{bucket, int, invoke, receipt_of, schedule, schedule_all};
@@ -42,16 +41,7 @@ pub fn bucket_of(world: &mut dyn World, user: User, name: &str, mode: Mode) -> B
 
 /// A bucket that only its key speaks for.
 pub fn bucket_of_key(world: &mut dyn World, key: &Identity) -> BucketId {
-    let Ipld::Map(args) = args(&[], Mode::Atomic) else { panic!("a map") };
-    let proof = task(&key.did(), CREATE, Ipld::Map(args), 0);
-    let proof = Some(Bytes(key.invoke(proof, &[], None, Tx::default())));
-    let params = CreateParams { bucket: key.did(), controllers: vec![], mode: Mode::Atomic, proof };
-    returned!(Create, world.apply(User::Bob, Message::Create(params))).expect("created");
-    key.did()
-}
-
-fn key(kind: IdentityKind, secret: u8) -> Identity {
-    Identity::from_secret(kind, &[secret; 32]).expect("a key")
+    create_for(world, key, vec![])
 }
 
 /// The failure of an invocation that asked for what it may not.
@@ -180,9 +170,25 @@ pub fn a_continuation_has_no_more_right_than_its_cause(world: &mut dyn World) {
 /// A CAR whose root is a task of `/echo/then` that has signed invocations delivered.
 fn carries(from: &BucketId, blocks: &[&[u8]], more: impl FnOnce(Vec<Ipld>) -> Vec<Ipld>, nonce: u64) -> Vec<u8> {
     let mut tx = Tx::default();
-    let signed = |block: &&[u8]| map([("signed", Ipld::Link(tx.write_block(bucket_core::cid::DAG_CBOR, block)))]);
+    let signed = |block: &&[u8]| map([("signed", Ipld::Link(tx.write_block(DAG_CBOR, block)))]);
     let tasks: Vec<Ipld> = blocks.iter().map(signed).collect();
     task(from, "/echo/then", then(more(tasks)), nonce).to_car_with(tx)
+}
+
+/// A CAR of `/echo/then` that has so many invocations of `/echo` on `to` delivered. The last of the keys signed them, by the
+/// delegations from each key to the next, which they share.
+pub fn carries_delegated(from: &BucketId, to: &BucketId, keys: &[&Identity], count: usize, nonce: u64) -> Vec<u8> {
+    let (proofs, signer) = (chain(keys, "/echo"), keys[keys.len() - 1]);
+    let mut tx = Tx::default();
+    for proof in &proofs {
+        tx.write_block(DAG_CBOR, proof);
+    }
+    let one = |n| {
+        let task = task(to, "/echo", map([]), nonce * 100 + n);
+        map([("signed", Ipld::Link(tx.write_block(DAG_CBOR, &signer.seal(&invocation(signer, task, &proofs)))))])
+    };
+    let tasks: Vec<_> = (0..count as u64).map(one).collect();
+    task(from, "/echo/then", then(tasks), nonce).to_car_with(tx)
 }
 
 /// The one block of a CAR.
@@ -194,51 +200,33 @@ fn block(car: &[u8]) -> Vec<u8> {
 
 pub fn a_signed_continuation_speaks_for_itself(world: &mut dyn World) {
     let a = bucket(world, "Carrier", Mode::Atomic);
-    let owner = key(IdentityKind::Ed25519, 1);
+    let owner = ed25519(1);
     let b = bucket_of_key(world, &owner);
     assert!(may(world, &a, ask(&b, "/kv/put", pair(1), 1), 1).is_err(), "nobody controls it");
 
-    let signed = owner.invoke(task(&b, "/kv/put", pair(2), 2), &[], None, Tx::default());
-    let first = carries(&a, &[&block(&signed)], |tasks| tasks, 2);
-    assert_eq!(invoke(world, &a, &first).fork, [id(&signed)], "the CAR that the signer would send");
+    let sent = signed(&owner, task(&b, "/kv/put", pair(2), 2), &[]);
+    let first = carries(&a, &[&block(&sent)], |tasks| tasks, 2);
+    assert_eq!(invoke(world, &a, &first).fork, [id(&sent)], "the CAR that the signer would send");
     // Again, while it is pending and when it has run: it is the same CAR.
     for nonce in [3, 4] {
-        let again = carries(&a, &[&block(&signed)], |tasks| tasks, nonce);
-        assert_eq!(invoke(world, &a, &again).fork, [id(&signed)]);
+        let again = carries(&a, &[&block(&sent)], |tasks| tasks, nonce);
+        assert_eq!(invoke(world, &a, &again).fork, [id(&sent)]);
         if nonce == 3 {
-            assert_eq!(world.queue(&b), [id(&signed)]);
+            assert_eq!(world.queue(&b), [id(&sent)]);
             assert_eq!(world.run(User::Eve, &b, 10).unwrap().ran, 1);
         }
         assert_eq!(world.queue(&b).len(), 0);
     }
     assert_eq!(world.rows(&b), [(int(2), int(2))]);
     let cause = world.receipt(&a, id(&first)).unwrap().receipt;
-    assert_eq!(receipt_of(world, &b, id(&signed)).cause, cause);
+    assert_eq!(receipt_of(world, &b, id(&sent)).cause, cause);
 
     // Somebody else's signature, and a block that nobody signed.
-    let stranger = key(IdentityKind::Ed25519, 2);
-    let forged = stranger.invoke(task(&b, "/kv/put", pair(5), 5), &[], None, Tx::default());
+    let stranger = ed25519(2);
+    let forged = signed(&stranger, task(&b, "/kv/put", pair(5), 5), &[]);
     assert_eq!(refused(world, &a, &carries(&a, &[&block(&forged)], |tasks| tasks, 5)).name, "ForkRefused");
     let plain = block(&car(&b, "/kv/put", pair(6), 6));
     assert_eq!(refused(world, &a, &carries(&a, &[&plain], |tasks| tasks, 6)).name, "ForkInvalid");
-}
-
-/// The same invocation with the other signature that P-256 has: s and n − s.
-fn other_form(invocation: &[u8]) -> Vec<u8> {
-    const ORDER: [u8; 32] = [
-        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad,
-        0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
-    ];
-    // [0x82, 0x58, 64, r, s, …]
-    const S: usize = 3 + 32;
-    let mut other = invocation.to_vec();
-    let mut borrow = 0i16;
-    for at in (0..32).rev() {
-        let digit = i16::from(ORDER[at]) - i16::from(invocation[S + at]) - borrow;
-        borrow = i16::from(digit < 0);
-        other[S + at] = digit.rem_euclid(256) as u8;
-    }
-    other
 }
 
 /// Replays in another CAR are refused: later, beside it, in another task of the same batch, in the same run's next round.
@@ -249,8 +237,8 @@ pub fn a_signed_continuation_counts_once_in_whatever_car(world: &mut dyn World) 
         let a = bucket(world, &format!("Replay{mode}"), mode);
         let nonce = |n: u64| 100 * round + n;
         let forms = |n| {
-            let signed = block(&owner.invoke(task(&b, "/echo", map([]), nonce(n)), &[], None, Tx::default()));
-            let other = other_form(&signed);
+            let signed = block(&signed(&owner, task(&b, "/echo", map([]), nonce(n)), &[]));
+            let other = other_form(&signed, IdentityKind::P256);
             assert_ne!(signed, other);
             (signed, other)
         };
