@@ -2,19 +2,22 @@
 
 use std::slice::from_ref;
 
+use bucket_client::identity::IdentityKind;
 use bucket_core::abi::{CarParams, Hook, Message, RunParams, RunReturn};
 use bucket_core::bucket::Mode;
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
-use bucket_core::limits::{CHUNK_BYTES_MAX, FORKS_MAX, STAGED_BYTES_MAX};
+use bucket_core::limits::{CHUNK_BYTES_MAX, FORK_SIGNATURES_MAX, FORKS_MAX, PROOFS_MAX, STAGED_BYTES_MAX};
 use bucket_devnet::Message as ChainMessage;
 use bucket_devnet::fees::BLOCK_GAS_LIMIT;
 use bucket_tests::cars::{Tx, car, map, task, text};
+use bucket_tests::keys::{create, key};
 use bucket_tests::node::NodeWorld;
 use bucket_tests::{User, World};
 use devnet_actors_wasm::HOOK;
 use fvm_shared::address::Address;
 
+use crate::scenario::reach::carries_delegated;
 use crate::scenario::staging::{by_id, car_of, stage_all};
 use crate::scenario::{bucket, int};
 
@@ -198,15 +201,20 @@ fn batches() {
     });
 }
 
-/// Half of the keys are there already, among 8192, and the bucket has many receipts.
+/// 8192 keys and many receipts.
+fn fill(world: &mut NodeWorld, b: &BucketId) {
+    for nonce in 0..32 {
+        let car = batch(b, 256 * i128::from(nonce), 100 + nonce);
+        assert_eq!(world.invoke(User::Alice, b, &car, false).unwrap().ok, Some(true));
+    }
+    world.fill(b, 1000).unwrap();
+}
+
+/// Half of the keys are there already.
 #[test]
 fn batches_on_a_filled_bucket() {
     both("/kv/batch of 256 on 8192 keys", |world, b| {
-        for nonce in 0..32 {
-            let car = batch(b, 256 * i128::from(nonce), 100 + nonce);
-            assert_eq!(world.invoke(User::Alice, b, &car, false).unwrap().ok, Some(true));
-        }
-        world.fill(b, 1000).unwrap();
+        fill(world, b);
         for nonce in 0..4 {
             schedule(world, b, batch(b, 8064 - 2000 * i128::from(nonce), nonce), None);
         }
@@ -234,6 +242,37 @@ fn continuations_for_other_buckets() {
             schedule(world, b, then(b, &others, None, FORKS_MAX, 1000, nonce), None);
         }
     });
+}
+
+/// Continuations that somebody signed, for a bucket in which revocations are looked for among many keys: as many signatures as
+/// a task may ask for, of the dearest kind, some of them those of delegations that all continuations share.
+fn signed_continuations(count: usize, proofs: usize) {
+    assert!(count * (1 + proofs) <= FORK_SIGNATURES_MAX && count * (2 + proofs) > FORK_SIGNATURES_MAX);
+    both(&format!("{count} signed continuations with {proofs} delegations"), |world, b| {
+        let first = if b.as_str().ends_with("mutex") { 100 } else { 1 };
+        let keys: Vec<_> = (first..).take(1 + proofs).map(|number| key(IdentityKind::P256, number)).collect();
+        let to = create(world, &keys[0]);
+        fill(world, &to);
+        let keys: Vec<_> = keys.iter().collect();
+        for nonce in 0..4 {
+            schedule(world, b, carries_delegated(b, &to, &keys, count, nonce), None);
+        }
+    });
+}
+
+#[test]
+fn signed_continuations_without_delegations() {
+    signed_continuations(FORKS_MAX, 0);
+}
+
+#[test]
+fn signed_continuations_with_a_delegation() {
+    signed_continuations(FORK_SIGNATURES_MAX / 2, 1);
+}
+
+#[test]
+fn signed_continuations_with_a_long_chain() {
+    signed_continuations(2, PROOFS_MAX);
 }
 
 fn elsewhere(world: &mut NodeWorld, name: &str) -> (u64, BucketId) {
