@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ClientError;
-use crate::wallet::write_private;
+use crate::wallet::{read_text, write_private};
 
 /// A node on this machine, where Lotus and the devnet listen.
 pub const NODE: &str = "http://127.0.0.1:1234/rpc/v1";
@@ -31,11 +31,8 @@ impl Config {
     /// The settings kept in `home`; none when there is no file.
     pub fn load(home: &Path) -> Result<Self, ClientError> {
         let path = file(home);
-        match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| ClientError::file(path, error)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(ClientError::file(path, error)),
-        }
+        let Some(text) = read_text(&path)? else { return Ok(Self::default()) };
+        serde_json::from_str(&text).map_err(|error| ClientError::file(path, error))
     }
 
     /// Keeps the settings in `home`.

@@ -7,7 +7,6 @@
 //!   names/alice         0600   the DID that is called so
 //! ```
 
-use std::fs;
 use std::path::PathBuf;
 
 use bucket_core::did::BucketId;
@@ -15,7 +14,7 @@ use bucket_core::did::BucketId;
 use crate::error::ClientError;
 use crate::identity::Identity;
 use crate::key::{Key, KeyError};
-use crate::wallet::{Wallet, check_mode, names, write_private};
+use crate::wallet::{Wallet, names, read_private, read_text, write_private};
 
 /// Bytes of a key's name.
 const NAME_BYTES_MAX: usize = 64;
@@ -59,11 +58,8 @@ impl Wallet {
     /// The DID with this name.
     pub fn named(&self, name: &str) -> Result<Option<BucketId>, ClientError> {
         let path = self.name_path(name);
-        match fs::read_to_string(&path) {
-            Ok(text) => text.trim().parse().map(Some).map_err(|error| ClientError::file(&path, error)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(ClientError::file(&path, error)),
-        }
+        let Some(text) = read_text(&path)? else { return Ok(None) };
+        text.trim().parse().map(Some).map_err(|error| ClientError::file(&path, error))
     }
 
     /// The DID that is meant by a name or by itself. A DID need not have a key here.
@@ -86,12 +82,7 @@ impl Wallet {
     /// The key of a DID, if the wallet has it.
     pub fn identity_of(&self, did: &BucketId) -> Result<Option<Identity>, ClientError> {
         let path = self.did_path(did);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => zeroize::Zeroizing::new(text),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(ClientError::file(&path, error)),
-        };
-        check_mode(&path)?;
+        let Some(text) = read_private(&path)? else { return Ok(None) };
         let key = read_identity(&text)?;
         if key.did() != *did {
             return Err(KeyError::Format(format!("{} holds another key", path.display())).into());
@@ -127,6 +118,8 @@ pub fn read_identity(text: &str) -> Result<Identity, KeyError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::identity::IdentityKind;
 
@@ -156,7 +149,9 @@ mod tests {
     #[test]
     fn keys_of_buckets_in_lotus_form_are_read() {
         let (_dir, wallet) = wallet();
-        let did = wallet.store_did(&Key::generate().unwrap()).unwrap();
+        let key = Key::generate().unwrap();
+        let did = key.did();
+        write_private(&wallet.did_path(&did), &key.to_lotus()).unwrap();
         assert_eq!(wallet.identity_of(&did).unwrap().unwrap().did(), did);
         assert_eq!(wallet.identities().unwrap(), [Named { did, names: vec![] }]);
     }

@@ -15,6 +15,7 @@ use bucket_core::did::BucketId;
 use bucket_rpc::eth::is_eth_sender;
 use bucket_rpc::json::{format_address, format_address_in, parse_address};
 use fvm_shared::address::{Address, Network, Protocol};
+use zeroize::Zeroizing;
 
 use crate::error::ClientError;
 use crate::key::{Key, KeyError, KeyType, Signer};
@@ -68,41 +69,26 @@ impl Wallet {
             let why = "this wallet signs for f1 and f410 addresses only";
             return Err(ClientError::Input(format!("{}: {why}", format_address(address))));
         }
-        match self.read(&self.key_path(address))? {
-            Some(key) if key.address() == *address => Ok(key),
-            Some(_) => Err(KeyError::Format(format!("{} holds another key", self.key_path(address).display())).into()),
-            None => Err(KeyError::Absent(format_address(address)).into()),
+        let path = self.key_path(address);
+        let text = read_private(&path)?.ok_or_else(|| KeyError::Absent(format_address(address)))?;
+        let key = Key::from_lotus(&text)?;
+        match key.address() == *address {
+            true => Ok(key),
+            false => Err(KeyError::Format(format!("{} holds another key", path.display())).into()),
         }
     }
 
     /// The address that signs unless another is named.
     pub fn default(&self) -> Result<Option<Address>, ClientError> {
         let path = self.dir.join("default");
-        match fs::read_to_string(&path) {
-            Ok(text) => parse_address(text.trim()).map(Some).map_err(|error| ClientError::file(&path, error)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(ClientError::file(&path, error)),
-        }
+        let Some(text) = read_text(&path)? else { return Ok(None) };
+        parse_address(text.trim()).map(Some).map_err(|error| ClientError::file(&path, error))
     }
 
     /// Signs with `address` unless another is named.
     pub fn set_default(&self, address: &Address) -> Result<(), ClientError> {
         self.key(address)?;
         write_private(&self.dir.join("default"), &file_name(address))
-    }
-
-    /// Keeps the key of a bucket's DID.
-    pub fn store_did(&self, key: &Key) -> Result<BucketId, ClientError> {
-        let did = key.did();
-        let path = self.did_path(&did);
-        private_dir(&self.dir)?;
-        write_private(&path, &key.to_lotus())?;
-        Ok(did)
-    }
-
-    /// The key of a bucket's DID, if the wallet has it.
-    pub fn did_key(&self, did: &BucketId) -> Result<Option<Key>, ClientError> {
-        Ok(self.read(&self.did_path(did))?.filter(|key| key.did() == *did))
     }
 
     /// The DIDs whose keys are here.
@@ -113,7 +99,6 @@ impl Wallet {
 
     fn store(&self, key: &Key) -> Result<Address, ClientError> {
         let address = key.address();
-        private_dir(&self.dir)?;
         write_private(&self.key_path(&address), &key.to_lotus())?;
         if self.default()?.is_none() {
             self.set_default(&address)?;
@@ -129,16 +114,6 @@ impl Wallet {
         // Colons are no part of file names everywhere; only did:key has keys here.
         let name = did.as_str().trim_start_matches("did:key:").replace([':', '%'], "_");
         self.dir.join("dids").join(name + ".key")
-    }
-
-    fn read(&self, path: &Path) -> Result<Option<Key>, ClientError> {
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(ClientError::file(path, error)),
-        };
-        check_mode(path)?;
-        Ok(Some(Key::from_lotus(&text)?))
     }
 }
 
@@ -161,6 +136,22 @@ pub(crate) fn names(dir: &Path, ending: &str) -> Result<Vec<String>, ClientError
     }
     names.sort();
     Ok(names)
+}
+
+/// The text of a file; `None` without the file.
+pub(crate) fn read_text(path: &Path) -> Result<Option<String>, ClientError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(ClientError::file(path, error)),
+    }
+}
+
+/// The text of a file that only its owner can read; `None` without the file.
+pub(crate) fn read_private(path: &Path) -> Result<Option<Zeroizing<String>>, ClientError> {
+    let Some(text) = read_text(path)?.map(Zeroizing::new) else { return Ok(None) };
+    check_mode(path)?;
+    Ok(Some(text))
 }
 
 /// Writes a file that only its owner can read, all or nothing.
@@ -195,7 +186,7 @@ fn private_dir(dir: &Path) -> Result<(), ClientError> {
 }
 
 #[cfg(unix)]
-pub(crate) fn check_mode(path: &Path) -> Result<(), ClientError> {
+fn check_mode(path: &Path) -> Result<(), ClientError> {
     use std::os::unix::fs::PermissionsExt;
     let mode = fs::metadata(path).map_err(|error| ClientError::file(path, error))?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
@@ -205,7 +196,7 @@ pub(crate) fn check_mode(path: &Path) -> Result<(), ClientError> {
 }
 
 #[cfg(not(unix))]
-pub(crate) fn check_mode(_: &Path) -> Result<(), ClientError> {
+fn check_mode(_: &Path) -> Result<(), ClientError> {
     Ok(())
 }
 
@@ -268,11 +259,10 @@ mod tests {
     #[test]
     fn keys_of_dids_are_kept_apart() {
         let (_dir, wallet) = wallet();
-        let key = Key::generate().unwrap();
-        let did = wallet.store_did(&key).unwrap();
+        let did = wallet.store_identity(&Key::generate().unwrap().identity(), None).unwrap();
         assert_eq!(wallet.dids().unwrap(), std::slice::from_ref(&did));
-        assert_eq!(wallet.did_key(&did).unwrap().unwrap().address(), key.address());
-        assert!(wallet.did_key(&"did:web:example.com".parse().unwrap()).unwrap().is_none());
+        assert_eq!(wallet.identity_of(&did).unwrap().unwrap().did(), did);
+        assert!(wallet.identity_of(&"did:web:example.com".parse().unwrap()).unwrap().is_none());
         assert!(wallet.list().unwrap().is_empty());
     }
 
