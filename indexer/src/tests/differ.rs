@@ -7,7 +7,7 @@ use fvm_shared::error::ExitCode;
 
 use super::fake::{Chain, Shared, serve};
 use super::rig::{create, did, put, s};
-use super::watch::{NOTHING, assert_equal, catch_up, history, verdict, watch};
+use super::watch::{NOTHING, assert_equal, catch_up, history, verdict, watch, watched};
 
 fn failed(chain: &Shared, child: &bucket_rpc::json::Tipset, times: u32) {
     let lie = MessageReceipt { exit_code: ExitCode::new(7), return_data: vec![], gas_used: 0, events_root: None };
@@ -21,9 +21,7 @@ async fn a_wrong_first_answer_is_not_believed() {
     chain.lock().unwrap().mine(0, [put("x", s("a"), s("1"))]);
     let child = chain.lock().unwrap().mine(0, NOTHING);
     failed(&chain, &child, 1);
-    let (url, _node) = serve(chain, "127.0.0.1:0").await;
-    let dir = tempfile::tempdir().unwrap();
-    let watch = watch(&url, &dir).await;
+    let watch = watched(&chain).await;
     catch_up(&watch).await;
     assert_equal(&watch, 1).await;
     assert!(watch.status.get().halted.is_empty());
@@ -40,9 +38,7 @@ async fn a_bucket_that_differs_is_halted_and_the_others_go_on() {
     failed(&chain, &child, u32::MAX);
     chain.lock().unwrap().mine(0, [put("x", s("b"), s("1")), put("y", s("b"), s("1"))]);
     chain.lock().unwrap().mine(0, NOTHING);
-    let (url, _node) = serve(chain.clone(), "127.0.0.1:0").await;
-    let dir = tempfile::tempdir().unwrap();
-    let watch = watch(&url, &dir).await;
+    let watch = watched(&chain).await;
     catch_up(&watch).await;
     let halts = watch.follow.store.halts().await.unwrap();
     assert_eq!(halts.len(), 1);
@@ -74,9 +70,7 @@ async fn a_message_that_returned_something_else_halts_its_bucket() {
     let child = chain.lock().unwrap().mine(0, NOTHING);
     let lie = MessageReceipt { exit_code: ExitCode::OK, return_data: vec![0x80], gas_used: 0, events_root: None };
     chain.lock().unwrap().lies.insert(child.key(), (u32::MAX, vec![lie]));
-    let (url, _node) = serve(chain, "127.0.0.1:0").await;
-    let dir = tempfile::tempdir().unwrap();
-    let watch = watch(&url, &dir).await;
+    let watch = watched(&chain).await;
     catch_up(&watch).await;
     let halts = watch.follow.store.halts().await.unwrap();
     assert!(halts[0].reason.contains("the return values differ"), "{halts:?}");

@@ -10,7 +10,7 @@ use tokio::runtime::Builder;
 use super::fake::{ACTOR, Chain, Sent, Shared, alias, serve};
 use super::rig::{ALICE, OTHERS, create, create_for, did, put, put_car, run, s, schedule};
 use super::sub::{Sub, Traces};
-use super::watch::{NOTHING, assert_equal, catch_up, history, verdict, watch};
+use super::watch::{NOTHING, assert_equal, catch_up, history, verdict, watch, watched};
 use crate::replay::Moment;
 use crate::watch::Watch;
 
@@ -48,9 +48,7 @@ async fn messages_that_explain_the_state_cost_no_traces() {
     history(&chain);
     mine(&chain, [Sent::Via(vec![Sub::other(NEAR, [])])]);
     mine(&chain, NOTHING);
-    let (url, _node) = serve(chain.clone(), "127.0.0.1:0").await;
-    let dir = tempfile::tempdir().unwrap();
-    let watch = watch(&url, &dir).await;
+    let watch = watched(&chain).await;
     catch_up(&watch).await;
     assert_equal(&watch, 5).await;
     assert_eq!((watch.metrics.traced.get(), replays(&chain)), (0, 0));
@@ -64,9 +62,7 @@ async fn a_call_by_another_actor_is_found_in_the_trace() {
     // The queue's item names the caller, so that a wrong one would give another state.
     mine(&chain, [run("x", 5)]);
     mine(&chain, NOTHING);
-    let (url, _node) = serve(chain.clone(), "127.0.0.1:0").await;
-    let dir = tempfile::tempdir().unwrap();
-    let watch = watch(&url, &dir).await;
+    let watch = watched(&chain).await;
     catch_up(&watch).await;
     assert_equal(&watch, 2).await;
     assert_eq!(watch.metrics.traced.get(), 1);
@@ -86,9 +82,7 @@ async fn what_was_reverted_is_left_out() {
     mine(&chain, [Sent::ViaFailing(vec![lost]), Sent::Via(vec![call("y", "b")])]);
     mine(&chain, [run("x", 5), run("y", 5)]);
     mine(&chain, NOTHING);
-    let (url, _node) = serve(chain.clone(), "127.0.0.1:0").await;
-    let dir = tempfile::tempdir().unwrap();
-    let watch = watch(&url, &dir).await;
+    let watch = watched(&chain).await;
     catch_up(&watch).await;
     assert_equal(&watch, 2).await;
     assert_eq!((watch.metrics.traced.get(), replays(&chain)), (2, 2));
@@ -105,9 +99,7 @@ async fn nested_calls_count_in_their_order() {
     mine(&chain, [Sent::Calling(run("x", 2), vec![back]), Sent::from(schedule("x", s("6"), s("1")))]);
     mine(&chain, [run("x", 9), run("y", 9)]);
     mine(&chain, NOTHING);
-    let (url, _node) = serve(chain.clone(), "127.0.0.1:0").await;
-    let dir = tempfile::tempdir().unwrap();
-    let watch = watch(&url, &dir).await;
+    let watch = watched(&chain).await;
     catch_up(&watch).await;
     assert_equal(&watch, 6).await;
     assert_eq!(heights(&watch, &did("x")).await, [3, 3, 4, 4, 4]);
@@ -120,9 +112,7 @@ async fn traced_tipsets_are_reverted_and_cut_like_others() {
     mine(&chain, [Sent::Via(vec![call("x", "gone")])]);
     mine(&chain, [run("x", 1)]);
     mine(&chain, NOTHING);
-    let (url, _node) = serve(chain.clone(), "127.0.0.1:0").await;
-    let dir = tempfile::tempdir().unwrap();
-    let first = watch(&url, &dir).await;
+    let first = watched(&chain).await;
     catch_up(&first).await;
     assert_equal(&first, 1).await;
     chain.lock().unwrap().rewind(3);
@@ -132,7 +122,7 @@ async fn traced_tipsets_are_reverted_and_cut_like_others() {
     mine(&chain, NOTHING);
     mine(&chain, NOTHING);
     // A restart in between.
-    let second = watch(&url, &dir).await;
+    let second = first.again().await;
     catch_up(&second).await;
     assert_equal(&second, 2).await;
     assert_eq!(second.follow.store.execution_count(&did("x")).await.unwrap(), 0);
@@ -147,9 +137,7 @@ async fn a_node_without_traces_is_named_in_the_halt() {
     mine(&chain, [put("y", s("a"), s("1")), put("z", s("a"), s("1"))]);
     chain.lock().unwrap().traces = Traces::Unserved;
     mine(&chain, NOTHING);
-    let (url, _node) = serve(chain.clone(), "127.0.0.1:0").await;
-    let dir = tempfile::tempdir().unwrap();
-    let watch = watch(&url, &dir).await;
+    let watch = watched(&chain).await;
     catch_up(&watch).await;
     let halts = watch.follow.store.halts().await.unwrap();
     assert_eq!(halts.len(), 1, "{halts:?}");
@@ -178,9 +166,7 @@ async fn a_trace_that_explains_nothing_halts_as_ever() {
     mine(&chain, [Sent::Via(vec![call("x", "a")])]);
     chain.lock().unwrap().traces = Traces::Bare;
     mine(&chain, NOTHING);
-    let (url, _node) = serve(chain.clone(), "127.0.0.1:0").await;
-    let dir = tempfile::tempdir().unwrap();
-    let watch = watch(&url, &dir).await;
+    let watch = watched(&chain).await;
     catch_up(&watch).await;
     let halts = watch.follow.store.halts().await.unwrap();
     assert_eq!(halts.len(), 1, "{halts:?}");
@@ -215,9 +201,7 @@ async fn another_instance_brings_a_continuation() {
     mine(&chain, [Sent::Via(vec![Sub::other(NEAR, [Sub::to(ACTOR, Message::Deliver(params))])])]);
     mine(&chain, [run("x", 1)]);
     mine(&chain, NOTHING);
-    let (url, _node) = serve(chain.clone(), "127.0.0.1:0").await;
-    let dir = tempfile::tempdir().unwrap();
-    let watch = watch(&url, &dir).await;
+    let watch = watched(&chain).await;
     catch_up(&watch).await;
     assert_equal(&watch, 1).await;
     let page = watch.follow.store.executions(&did("x"), None, 10, false).await.unwrap().unwrap();
@@ -230,9 +214,7 @@ async fn what_is_wrapped_for_contracts_is_replayed() {
     mine(&chain, [Sent::Evm(schedule("x", s("a"), s("1"))), Sent::Evm(put("y", s("a"), s("1")))]);
     mine(&chain, [Sent::Evm(run("x", 1))]);
     mine(&chain, NOTHING);
-    let (url, _node) = serve(chain.clone(), "127.0.0.1:0").await;
-    let dir = tempfile::tempdir().unwrap();
-    let watch = watch(&url, &dir).await;
+    let watch = watched(&chain).await;
     catch_up(&watch).await;
     assert_equal(&watch, 2).await;
     assert_eq!(watch.metrics.traced.get(), 0);

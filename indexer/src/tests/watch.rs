@@ -1,5 +1,6 @@
 //! The watcher on a node that is made up: null rounds, reorganisations, restarts, nodes that lag or are away.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,34 @@ pub async fn watch(url: &str, dir: &TempDir) -> Watch {
     let follow = Follow { store, blocks, cars, node };
     let (status, metrics) = (Status::default(), Arc::new(Metrics::default()));
     Watch { follow, status, metrics, poll: Duration::from_millis(20), start: None }
+}
+
+/// A watcher of a chain that is served, with a data directory of its own.
+pub struct Watched {
+    watch: Watch,
+    url: String,
+    dir: TempDir,
+}
+
+impl Watched {
+    /// Another one over the same directory.
+    pub async fn again(&self) -> Watch {
+        watch(&self.url, &self.dir).await
+    }
+}
+
+impl Deref for Watched {
+    type Target = Watch;
+
+    fn deref(&self) -> &Watch {
+        &self.watch
+    }
+}
+
+pub async fn watched(chain: &Shared) -> Watched {
+    let (url, _node) = serve(chain.clone(), "127.0.0.1:0").await;
+    let dir = tempfile::tempdir().unwrap();
+    Watched { watch: watch(&url, &dir).await, url, dir }
 }
 
 pub async fn catch_up(watch: &Watch) {
@@ -77,9 +106,7 @@ pub fn history(chain: &Shared) {
 async fn follows_over_null_rounds_up_to_the_heads_parent() {
     let chain = Chain::new(false);
     history(&chain);
-    let (url, _node) = serve(chain.clone(), "127.0.0.1:0").await;
-    let dir = tempfile::tempdir().unwrap();
-    let watch = watch(&url, &dir).await;
+    let watch = watched(&chain).await;
     catch_up(&watch).await;
     let head = chain.lock().unwrap().head();
     assert_eq!(height(&watch).await, head.height - 1);
@@ -105,9 +132,7 @@ async fn an_actor_of_genesis_is_followed_from_there() {
     let chain = Chain::new(true);
     chain.lock().unwrap().mine(0, [create("x"), put("x", s("a"), s("1"))]);
     chain.lock().unwrap().mine(0, NOTHING);
-    let (url, _node) = serve(chain, "127.0.0.1:0").await;
-    let dir = tempfile::tempdir().unwrap();
-    let watch = watch(&url, &dir).await;
+    let watch = watched(&chain).await;
     catch_up(&watch).await;
     assert_equal(&watch, 1).await;
     assert_eq!(watch.follow.store.base().await.unwrap().unwrap().height, -1);
@@ -133,9 +158,7 @@ async fn a_start_epoch_saves_the_search_but_must_be_early_enough() {
 async fn a_reorganisation_of_three_leaves_index_and_chain_equal() {
     let chain = Chain::new(false);
     history(&chain);
-    let (url, _node) = serve(chain.clone(), "127.0.0.1:0").await;
-    let dir = tempfile::tempdir().unwrap();
-    let watch = watch(&url, &dir).await;
+    let watch = watched(&chain).await;
     {
         let mut chain = chain.lock().unwrap();
         chain.mine(0, [put("x", s("gone"), s("1")), create("z")]);
@@ -170,9 +193,7 @@ async fn the_actors_own_creation_can_be_reverted() {
         chain.mine(0, NOTHING);
         first
     };
-    let (url, _node) = serve(chain.clone(), "127.0.0.1:0").await;
-    let dir = tempfile::tempdir().unwrap();
-    let watch = watch(&url, &dir).await;
+    let watch = watched(&chain).await;
     catch_up(&watch).await;
     assert_equal(&watch, 1).await;
     {
@@ -204,9 +225,7 @@ async fn long_silence_and_long_chains_are_walked_in_parts() {
         (0..300).for_each(|n| drop(chain.mine(0, (n % 100 == 0).then(|| put("x", s(&n.to_string()), s("1"))))));
         chain.mine(1000, NOTHING);
     }
-    let (url, _node) = serve(chain, "127.0.0.1:0").await;
-    let dir = tempfile::tempdir().unwrap();
-    let watch = watch(&url, &dir).await;
+    let watch = watched(&chain).await;
     assert_eq!(watch.round().await.unwrap(), Round::More);
     assert!(watch.status.get().lag.unwrap() > 240);
     catch_up(&watch).await;
@@ -227,9 +246,7 @@ async fn only_messages_that_succeeded_on_the_actor_count_by_whatever_name() {
         );
         chain.mine(0, NOTHING);
     }
-    let (url, _node) = serve(chain, "127.0.0.1:0").await;
-    let dir = tempfile::tempdir().unwrap();
-    let watch = watch(&url, &dir).await;
+    let watch = watched(&chain).await;
     catch_up(&watch).await;
     assert_equal(&watch, 1).await;
     assert_eq!(watch.follow.store.created(&did("elsewhere")).await.unwrap(), None);
@@ -239,9 +256,7 @@ async fn only_messages_that_succeeded_on_the_actor_count_by_whatever_name() {
 async fn a_node_that_lags_takes_nothing_back() {
     let chain = Chain::new(false);
     history(&chain);
-    let (url, _node) = serve(chain.clone(), "127.0.0.1:0").await;
-    let dir = tempfile::tempdir().unwrap();
-    let watch = watch(&url, &dir).await;
+    let watch = watched(&chain).await;
     catch_up(&watch).await;
     let before = height(&watch).await;
     let head = chain.lock().unwrap().head();
@@ -258,9 +273,7 @@ async fn a_node_that_lags_takes_nothing_back() {
 async fn a_node_that_denies_the_actor_is_not_believed() {
     let chain = Chain::new(false);
     history(&chain);
-    let (url, _node) = serve(chain.clone(), "127.0.0.1:0").await;
-    let dir = tempfile::tempdir().unwrap();
-    let watch = watch(&url, &dir).await;
+    let watch = watched(&chain).await;
     catch_up(&watch).await;
     let before = height(&watch).await;
     chain.lock().unwrap().mine(0, NOTHING);
@@ -272,8 +285,6 @@ async fn a_node_that_denies_the_actor_is_not_believed() {
     catch_up(&watch).await;
     assert_eq!(height(&watch).await, before + 1);
 }
-
-/// Cut at any moment and started again, over and over: nothing is lost or doubled.
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cut_and_started_again_it_loses_and_doubles_nothing() {
