@@ -63,7 +63,7 @@ const SIGN_DIGEST: [u8; 32] = [
 ];
 
 /// The CID of the job [`SIGN`].
-pub(super) fn sign() -> Cid {
+fn sign() -> Cid {
     sha2_cid(DAG_CBOR, &SIGN_DIGEST)
 }
 

@@ -19,15 +19,12 @@ pub mod event;
 pub mod rows;
 pub mod state;
 pub mod table;
-#[cfg(test)]
-mod tests;
 pub mod update;
 
 use bucket_core::cid::{CarId, DAG_CBOR};
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
 use bucket_core::error::{Abort, Error, Failure};
-use bucket_core::limits::PROOFS_MAX;
 use bucket_core::protocol::{Call, Cx, Protocol, Weight};
 use bucket_core::stm::{Done, Path, transact};
 use bucket_core::task::Task;
@@ -87,10 +84,6 @@ fn set_provider(cx: &mut Cx<'_>, call: &Call<'_>) -> Result<Ipld, Error> {
     if !call.full {
         let message = "expected somebody with all rights of the bucket to set its provider";
         return Err(Failure::new("Forbidden", message).into());
-    }
-    if provider.proofs.len() > PROOFS_MAX {
-        let message = format!("expected at most {PROOFS_MAX} proofs, got {}", provider.proofs.len());
-        return Err(Failure::args(message).into());
     }
     if let Some(missing) = provider.proofs.iter().find(|cid| cid.codec() != DAG_CBOR || call.car.block(cid).is_none()) {
         let message = format!("expected the delegation {missing} in the CAR, got none");

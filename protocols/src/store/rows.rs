@@ -7,6 +7,7 @@ use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
 use bucket_core::effect::Effect;
 use bucket_core::error::Failure;
+use bucket_core::limits::PROOFS_MAX;
 use bucket_core::stm::{Cell, Item, Key};
 
 use super::event::{Upload, car_id, number};
@@ -146,10 +147,13 @@ impl Provider {
         let link = |value: &Ipld| {
             if let Ipld::Link(cid) = value { Ok(*cid) } else { Err(args::wrong("proofs", "a list of links", value)) }
         };
-        let proofs = match fields.maybe("proofs") {
+        let proofs: Vec<_> = match fields.maybe("proofs") {
             Some(proofs) => args::list("proofs", proofs)?.iter().map(link).collect::<Result<_, _>>()?,
             None => vec![],
         };
+        if proofs.len() > PROOFS_MAX {
+            return Err(Failure::args(format!("expected at most {PROOFS_MAX} proofs, got {}", proofs.len())));
+        }
         fields.end().map(|()| Self { provider, proofs })
     }
 }
@@ -187,7 +191,7 @@ impl Entry {
             return Err(Failure::args(format!("expected a status of store, got “{name}” with error {error:?}")));
         };
         more.maybe("message");
-        let epoch = |field, value: Option<&Ipld>| value.map(|value| number(field, value)).transpose();
+        let epoch = |field, value: Option<&Ipld>| value.map(|value| epoch(field, value)).transpose();
         let link = more.maybe("link").map(|link| car_id("link", link)).transpose()?;
         let size = more.maybe("size").map(|size| number("size", size)).transpose()?;
         let upload = match more.maybe("upload") {
@@ -199,8 +203,8 @@ impl Entry {
             status,
             attempt,
             car: link.zip(size),
-            began: epoch("began", more.maybe("began"))?.map(|epoch| epoch as i64),
-            until: epoch("until", more.maybe("until"))?.map(|epoch| epoch as i64),
+            began: epoch("began", more.maybe("began"))?,
+            until: epoch("until", more.maybe("until"))?,
             upload,
             put: more.maybe("put").map(Upload::read).transpose()?,
         };
@@ -248,11 +252,16 @@ impl Outbox {
     }
 }
 
+fn epoch(field: &str, value: &Ipld) -> Result<i64, Failure> {
+    let epoch = number(field, value)?;
+    i64::try_from(epoch).map_err(|_| Failure::args(format!("expected “{field}” to be an epoch, got {epoch}")))
+}
+
 fn item(value: &Ipld) -> Result<Item, Failure> {
     let mut fields = Args::new(args::map("items", value)?);
     let key =
         Key { attempt: number("attempt", fields.take("attempt")?)?, number: number("number", fields.take("number")?)? };
-    let since = number("since", fields.take("since")?)? as i64;
+    let since = epoch("since", fields.take("since")?)?;
     let effect = Effect::from_ipld(fields.take("effect")?.clone()).map_err(|error| Failure::args(error.to_string()))?;
     fields.end().map(|()| Item { key, since, effect })
 }
