@@ -6,6 +6,10 @@
 //! change reads and writes a path. That is what it costs to keep copies in step, and all that a machine needs to see of a
 //! tree in order to change it.
 //!
+//! Figures, for entries of about 100 bytes: leaves of 2.5 KiB on average; of 100,000 entries 4,054 nodes on 4 levels, one
+//! operation reads and writes 4.2 of them (10.6 kB), ten 28. Building takes 36 ms natively, one operation 0.1 ms. The README has
+//! what else was tried.
+//!
 //! Trees are values: nothing here writes. What is new is handed back ([`Written`]), so that nodes may be read from anywhere
 //! ([`Blocks`]). A node that isn't there is [`ProllyError::Missing`]: get it and ask again.
 
@@ -40,9 +44,9 @@ use node::{EMPTY, Node, VALUE_DEPTH};
 
 /// Bytes of a node below which it doesn't end.
 pub const MIN: usize = 1024;
-/// Bytes of a node at which it ends, whatever its last entry hashes to.
+/// Bytes of a node at which it ends, whatever its last entry hashes to. About 1 % of leaves end so.
 pub const MAX: usize = 8192;
-/// Of so many entries one ends a node.
+/// Of so many entries one has a hash that ends a node.
 pub const FACTOR: u32 = 16;
 
 // A branch of one key and link is smaller than that, so that it has a second child.
