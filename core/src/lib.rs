@@ -5,6 +5,7 @@
 //!
 //! Reading order: [`cid`], [`dag_cbor`], [`car`], [`task`], [`receipt`], [`protocol`], then [`execute`] with its helper
 //! [`batch`]; [`host`] is what the machine asks of its surroundings, [`abi`] how messages are written.
+//! [`stm`] is for protocols whose entries ask for [`effect`]s.
 //!
 //! Invariants:
 //! - **The same inputs give the same bytes**: no clock, randomness, threads, logging or hash-map order in here.
