@@ -6,10 +6,13 @@ use bucket_core::abi::{
 };
 use bucket_core::bucket::{Chain, Mode};
 use bucket_core::cid::{CarId, NativeHasher};
+use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
+use bucket_core::limits::{CHUNK_BYTES_MAX, HOOK_CAR_BYTES_MAX, STAGED_BYTES_MAX};
 use bucket_core::receipt::Receipt;
+use bucket_core::task::Task;
 use bucket_devnet::{Message as ChainMessage, Store};
-use bucket_tests::cars::{car, did, id, map, put, text};
+use bucket_tests::cars::{car, did, id, map, put, task, text};
 use bucket_tests::network::NetworkWorld;
 use bucket_tests::node::NodeWorld;
 use bucket_tests::{Refused, User, World, returned};
@@ -18,6 +21,7 @@ use fvm_ipld_blockstore::Blockstore;
 use fvm_ipld_encoding::{RawBytes, strict_bytes, tuple::*};
 use fvm_shared::address::Address;
 
+use crate::scenario::staging::{by_id, stage_all};
 use crate::scenario::{bucket, int, receipt_of};
 
 /// The methods of `devnet/actors/hook`.
@@ -27,6 +31,7 @@ const BURN: u64 = (1 << 24) + 3;
 const CALL_BACK: u64 = (1 << 24) + 4;
 const PREPARE: u64 = (1 << 24) + 5;
 const FORWARD: u64 = (1 << 24) + 6;
+const MEASURE: u64 = (1 << 24) + 7;
 
 #[derive(Deserialize_tuple)]
 struct HookState {
@@ -171,6 +176,53 @@ fn hooks_are_told_of_receipts(world: &mut impl Actors) {
     }
 }
 
+/// `/echo`, whose receipt CAR has exactly so many bytes.
+fn echo_for(bucket: &BucketId, receipt: usize) -> Vec<u8> {
+    let with = |pad| task(bucket, "/echo", map([("pad", Ipld::Bytes(vec![7; pad]))]), 1);
+    let told = |task: &Task| {
+        let ran = id(&task.to_car::<NativeHasher>());
+        Receipt { ran, out: Ok(Ipld::Map(task.args.clone())), fork: vec![], cause: None, prior: None }
+            .to_car::<NativeHasher>()
+            .len()
+    };
+    let around = told(&with(receipt)) - receipt;
+    let task = with(receipt - around);
+    assert_eq!(told(&task), receipt);
+    task.to_car::<NativeHasher>()
+}
+
+/// Invokes a CAR whose receipt has so many bytes; answers both ids and what the hook kept.
+fn invoke_for(
+    world: &mut impl Actors,
+    b: &BucketId,
+    receipt: usize,
+    to: Address,
+    method: u64,
+) -> (CarId, CarId, Vec<u8>) {
+    let car = echo_for(b, receipt);
+    stage_all(world, User::Alice, &car, CHUNK_BYTES_MAX);
+    let params = CarParams { hook: Some(Hook { to, method }), ..by_id(b, id(&car)) };
+    let invoked = invoke(world, params).unwrap();
+    assert_eq!((invoked.ran, invoked.ok), (true, Some(true)));
+    let told = world.read_state(to).told.pop().expect("it was told");
+    (id(&car), invoked.receipt, told.params)
+}
+
+/// A receipt that doesn't fit what actors send each other is told by its id; the largest that fits arrives.
+fn large_receipts_are_told_by_their_ids(world: &mut impl Actors) {
+    let hook = world.install();
+    let b = bucket(world, "LargeReceipts", Mode::Atomic);
+    let told = |ran, receipt, receipt_car| HookParams { bucket: b.clone(), ran, receipt, ok: true, receipt_car };
+    let (ran, receipt, length) = invoke_for(world, &b, HOOK_CAR_BYTES_MAX, hook, MEASURE);
+    let all = abi::encode(&told(ran, receipt, vec![0; HOOK_CAR_BYTES_MAX]));
+    assert_eq!(length, (all.len() as u64).to_be_bytes());
+    for size in [HOOK_CAR_BYTES_MAX + 1, STAGED_BYTES_MAX - 100] {
+        let (ran, receipt, params) = invoke_for(world, &b, size, hook, TELL);
+        assert_eq!(params, abi::encode(&told(ran, receipt, vec![])).bytes());
+    }
+    assert_eq!(world.read_state(hook).told.len(), 3);
+}
+
 fn failing_hooks_change_nothing(world: &mut impl Actors) {
     let hook = world.install();
     let nowhere = Address::new_id(99_999_999);
@@ -297,4 +349,7 @@ fn checked<W: Actors>(mut world: W, scenario: fn(&mut W)) {
     assert_eq!(world.check().1, Vec::<String>::new());
 }
 
-both! { hooks_are_told_of_receipts failing_hooks_change_nothing reserved_methods_are_no_hooks another_actor_schedules }
+both! {
+    hooks_are_told_of_receipts large_receipts_are_told_by_their_ids failing_hooks_change_nothing
+    reserved_methods_are_no_hooks another_actor_schedules
+}

@@ -21,6 +21,9 @@ const PREPARE: u64 = FIRST_EXPORTED_METHOD + 5;
 /// Sends a message at once, and answers its exit code and return value.
 const FORWARD: u64 = FIRST_EXPORTED_METHOD + 6;
 
+/// Keeps who called with how many bytes.
+const MEASURE: u64 = FIRST_EXPORTED_METHOD + 7;
+
 #[derive(Default, Serialize_tuple, Deserialize_tuple)]
 struct State {
     told: Vec<Told>,
@@ -55,7 +58,8 @@ pub extern "C" fn invoke(params_id: u32) -> u32 {
     fvm_sdk::initialize();
     match message::method_number() {
         METHOD_CONSTRUCTOR => save(&State::default()),
-        TELL => tell(params_id),
+        TELL => keep(read(params_id)),
+        MEASURE => keep((read(params_id).len() as u64).to_be_bytes().to_vec()),
         REFUSE => abort(ExitCode::USR_FORBIDDEN, "it refuses, as it was asked to"),
         BURN => burn(),
         CALL_BACK => call_back(params_id),
@@ -66,9 +70,12 @@ pub extern "C" fn invoke(params_id: u32) -> u32 {
     NO_DATA_BLOCK_ID
 }
 
-fn tell(params_id: BlockId) {
+fn read(params_id: BlockId) -> Vec<u8> {
     let block = or_abort(message::params_raw(params_id), ExitCode::USR_ILLEGAL_STATE, "reading the parameters");
-    let params = block.map(|block| block.data).unwrap_or_default();
+    block.map(|block| block.data).unwrap_or_default()
+}
+
+fn keep(params: Vec<u8>) {
     let mut state: State = load();
     state.told.push(Told { caller: message::caller(), params });
     save(&state);
@@ -82,7 +89,7 @@ fn burn() {
 }
 
 fn call_back(params_id: BlockId) {
-    tell(params_id);
+    keep(read(params_id));
     let mut state: State = load();
     let Some(Call { method, params, .. }) = state.prepared.clone() else {
         abort(ExitCode::USR_ILLEGAL_STATE, "nothing was prepared")
