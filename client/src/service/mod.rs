@@ -1,0 +1,297 @@
+//! The service of spaces: takes what is addressed to it out of a space's `/queue/`, runs each task once, and writes signed
+//! receipts.
+//!
+//! [`sweep`] decides, from the space and from what was run before ([`runs`]); [`answer`] has the commands. A blob is added to the
+//! bucket's `store`, whose worker stores it; the receipt in the space follows the entry there.
+//!
+//! Nothing depends on its staying alive: what was run is on disk before the space says so, what is added on chain is the same
+//! CAR however often it is sent, and an edit of the space that came too late is planned anew.
+
+pub mod answer;
+pub mod runs;
+pub mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bucket_core::abi::{CarParams, Message, Returned};
+use bucket_core::cid::{CarId, Cid, NativeHasher};
+use bucket_core::dag_cbor::Ipld;
+use bucket_core::did::BucketId;
+use bucket_core::error::Failure;
+use bucket_core::limits::CAR_BYTES_MAX;
+use bucket_core::task::Task;
+use bucket_protocols::space::edit::{Edit, OPS_MAX};
+use bucket_protocols::space::keys::Kind;
+use bucket_protocols::space::push::{PUSH, Push};
+use bucket_protocols::store::{self, Status};
+
+use crate::actor::ActorClient;
+use crate::error::ClientError;
+use crate::identity::Identity;
+use crate::progress::{Progress, Step};
+use crate::space::kept::Holds as _;
+use crate::space::pull::pull;
+use crate::space::store::{Nodes, Replica};
+use crate::space::{SpaceError, millis};
+use crate::store::index;
+use crate::task::nonce;
+use crate::ucan::sign::invocation;
+use crate::ucan::{Held, Token};
+use crate::worker::Observer;
+
+use answer::{Blob, shards};
+use runs::{Run, Runs};
+use sweep::{Asked, Plan, Progress as BlobProgress, Sweeper, asked};
+
+/// Invocations that one edit moves on: each takes up to four keys of it.
+const ASKED_MAX: usize = OPS_MAX / 8;
+
+/// The service of all spaces whose buckets name its DID as their provider.
+pub struct Service {
+    client: ActorClient,
+    key: Identity,
+    runs: Runs,
+    home: PathBuf,
+    observer: Arc<dyn Observer>,
+    progress: Progress,
+}
+
+/// A space, and what gives the right to edit it.
+struct Space {
+    id: BucketId,
+    held: Vec<Held>,
+}
+
+impl Service {
+    /// A service that acts as `key` and keeps what it knows in `dir`. `client` needs a signer, who pays, and a gateway.
+    pub fn open(client: ActorClient, key: Identity, dir: &Path) -> Result<Self, ClientError> {
+        let runs = Runs::open(&dir.join("runs.redb"))?;
+        let (home, progress) = (dir.to_owned(), Progress::default());
+        Ok(Self { client, key, runs, home, observer: Arc::new(()), progress })
+    }
+
+    /// Tells `observer` of each step.
+    #[must_use]
+    pub fn with_observer(self, observer: impl Observer + 'static) -> Self {
+        Self { observer: Arc::new(observer), ..self }
+    }
+
+    /// Tells `progress` what happens.
+    #[must_use]
+    pub fn with_progress(self, progress: Progress) -> Self {
+        Self { progress, ..self }
+    }
+
+    /// Serves its spaces until `stop` is ready.
+    pub async fn run(&self, poll: Duration, stop: impl Future<Output = ()>) {
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => return,
+                served = self.once() => {
+                    if let Err(error) = served {
+                        self.note(format!("can't look at the index, will again: {error}"));
+                    }
+                }
+            }
+            tokio::select! {
+                () = &mut stop => return,
+                () = tokio::time::sleep(poll) => {}
+            }
+        }
+    }
+
+    /// Looks at all its spaces once, and answers how many it changed. One space's trouble is no other's.
+    pub async fn once(&self) -> Result<usize, ClientError> {
+        let mut changed = 0;
+        for bucket in index::buckets(self.client.gateway()?).await?.1 {
+            match self.serve(&bucket.id).await {
+                Ok(true) => changed += 1,
+                Ok(false) => {}
+                Err(error) => self.note(format!("{}: {error}; will try again", bucket.id)),
+            }
+        }
+        Ok(changed)
+    }
+
+    async fn serve(&self, id: &BucketId) -> Result<bool, ClientError> {
+        let gateway = self.client.gateway()?;
+        let provider = index::provider(gateway, id).await?.filter(|provider| provider.provider == self.key.did());
+        let Some(provider) = provider else { return Ok(false) };
+        let replica = Replica::new(&self.home, id.clone());
+        if pull(&replica, &self.client).await?.car.is_none() {
+            // Nobody has put anything there.
+            return Ok(false);
+        }
+        let asked = self.queue(&replica)?;
+        let mut known = self.runs.open_ends(id)?;
+        if asked.is_empty() && known.is_empty() {
+            return Ok(false);
+        }
+        let mut held = Vec::new();
+        for proof in &provider.proofs {
+            held.push(Held::new(Token::new(index::block(gateway, proof).await?))?);
+        }
+        let space = Space { id: id.clone(), held };
+        self.begin(&space, &asked, &mut known).await?;
+        let progress = self.progress_of(&space, &known).await?;
+        let sweeper = Sweeper { key: &self.key, space: id };
+        let plan =
+            sweeper.plan(&asked, known, |blob| progress.get(&blob.link).cloned().unwrap_or(BlobProgress::Waiting));
+        // What will be said is known before it is said.
+        self.step("runs put", async { self.runs.put_all(id, plan.runs.values()) }).await?;
+        self.push(&space, &replica, plan).await
+    }
+
+    /// What waits in the queue for this service.
+    fn queue(&self, replica: &Replica) -> Result<Vec<Asked>, ClientError> {
+        let (service, space, now) = (self.key.did(), replica.space(), millis() / 1000);
+        let found = replica.read(|kept| {
+            let view = kept.view()?;
+            let (mut found, mut after) = (Vec::new(), None);
+            loop {
+                let page = view.list(Kind::Queue.prefix(), after.as_deref(), OPS_MAX)?;
+                for (key, value) in page.entries {
+                    let car = if let Ipld::Link(cid) = &value { kept.block(cid)? } else { None };
+                    found.extend(asked(&key, &value, car, &service, space, now));
+                    if found.len() == ASKED_MAX {
+                        return Ok(found);
+                    }
+                }
+                after = page.next;
+                if after.is_none() {
+                    return Ok(found);
+                }
+            }
+        });
+        Ok(found?)
+    }
+
+    /// Runs what is asked for the first time.
+    async fn begin(&self, space: &Space, asked: &[Asked], known: &mut BTreeMap<Cid, Run>) -> Result<(), ClientError> {
+        for Asked { ran, .. } in asked {
+            if let Some(run) = self.runs.get(&space.id, ran)? {
+                known.insert(*ran, run);
+            }
+        }
+        let stored = self.stored(space, asked).await?;
+        let sweeper = Sweeper { key: &self.key, space: &space.id };
+        for (ran, blob) in sweeper.begin(asked, known, |link| stored.contains(link)) {
+            let added = self.add(space, &ran, &blob).await?;
+            if let (Err(failure), Some(run)) = (added, known.get_mut(&ran)) {
+                sweeper.refuse(run, failure);
+            }
+        }
+        Ok(())
+    }
+
+    /// Those of the shards that are asked about that the bucket's store has.
+    async fn stored(&self, space: &Space, asked: &[Asked]) -> Result<BTreeSet<CarId>, ClientError> {
+        let mut stored = BTreeSet::new();
+        for link in asked.iter().flat_map(|asked| shards(&asked.task)) {
+            let (_, entry) = index::entry(self.client.gateway()?, &space.id, &link).await?;
+            if entry.is_some_and(|entry| entry.status == Status::Ok) {
+                stored.insert(link);
+            }
+        }
+        Ok(stored)
+    }
+
+    /// Adds a blob to the bucket's store, in the same CAR however often this is called, and waits until the index knows.
+    async fn add(&self, space: &Space, ran: &Cid, blob: &Blob) -> Result<Result<Ipld, Failure>, ClientError> {
+        let task = store::add(&space.id, blob.link, blob.size, ran.hash().digest().to_vec());
+        let car = invocation(&self.key, task, Default::default(), &space.held, None, millis() / 1000)?;
+        let id = CarId::of::<NativeHasher>(&car);
+        let sent = self.step("chain add", self.client.invoke(CarParams::new(space.id.clone(), car))).await?;
+        self.note(format!("{}: added {} to its store (gas {})", space.id, blob.link, sent.gas_used));
+        Ok(self.step("index add", self.client.wait_receipt(&space.id, &id)).await?.receipt.out)
+    }
+
+    /// What became of the blobs of runs that aren't over.
+    async fn progress_of(
+        &self,
+        space: &Space,
+        runs: &BTreeMap<Cid, Run>,
+    ) -> Result<BTreeMap<CarId, BlobProgress>, ClientError> {
+        let mut progress = BTreeMap::new();
+        for blob in runs.values().filter(|run| !run.last).filter_map(|run| answer::blob(&run.task).ok()) {
+            let (_, entry) = index::entry(self.client.gateway()?, &space.id, &blob.link).await?;
+            let refused = |name: &str, why: &str| BlobProgress::Refused(Failure::new(name, why));
+            let found = match entry.map(|entry| (entry.status, entry.put)) {
+                Some((Status::Receiving, Some(put))) => BlobProgress::Receiving { url: put.url, headers: put.headers },
+                Some((Status::Ok, _)) => BlobProgress::Stored,
+                Some((Status::Exceeds, _)) => refused("ExceedsLimit", "expected room for the blob, got none"),
+                Some((Status::Expired, _)) => refused("Expired", "expected the blob to be put in time, got none"),
+                _ => BlobProgress::Waiting,
+            };
+            progress.insert(blob.link, found);
+        }
+        Ok(progress)
+    }
+
+    /// Changes the space. An edit that came too late is planned anew, with the next look.
+    async fn push(&self, space: &Space, replica: &Replica, plan: Plan) -> Result<bool, ClientError> {
+        let Plan { ops, cars, runs } = plan;
+        let mut done = true;
+        if !ops.is_empty() {
+            let edit = Edit::new(ops).map_err(SpaceError::from)?;
+            let prepared = replica.read(|kept| {
+                let push = Push { base: kept.head()?.root, edit, upto: None };
+                push.prepare::<NativeHasher>(&Nodes(kept)).map_err(|error| SpaceError::Tree(error))
+            })?;
+            if prepared.written.root != prepared.push.base {
+                let transaction = prepared.blocks(cars.values().map(Vec::as_slice));
+                let args = prepared.push.args();
+                let task = Task { sub: space.id.clone(), cmd: PUSH.into(), args, nonce: nonce()? };
+                let car = invocation(&self.key, task, transaction, &space.held, None, millis() / 1000)?;
+                done = self.send(space, car).await?;
+            }
+        }
+        if done {
+            let written = |run: Run| Run { written: true, ..run };
+            let runs: Vec<_> = runs.into_values().filter(|run| !run.written).map(written).collect();
+            self.step("runs written", async { self.runs.put_all(&space.id, &runs) }).await?;
+        }
+        Ok(done)
+    }
+
+    /// Sends an edit and tells whether it was taken.
+    async fn send(&self, space: &Space, car: Vec<u8>) -> Result<bool, ClientError> {
+        let params = CarParams::new(space.id.clone(), car);
+        if params.car.len() <= CAR_BYTES_MAX {
+            // A receipt that is a failure would cost as much as one that isn't.
+            let trial = self.client.simulate(&Message::Invoke(params.clone())).await?;
+            if matches!(trial, Returned::Invoke(told) if told.ok == Some(false)) {
+                self.note(format!("{}: the space has changed meanwhile", space.id));
+                return Ok(false);
+            }
+        }
+        let id = CarId::of::<NativeHasher>(&params.car);
+        let sent = self.step("chain edit", self.client.invoke(params)).await?;
+        let taken = sent.value.ok == Some(true);
+        let what = if taken { "wrote receipts" } else { "came too late with receipts" };
+        self.note(format!("{}: {what} (gas {})", space.id, sent.gas_used));
+        self.step("index edit", self.client.wait_receipt(&space.id, &id)).await?;
+        Ok(taken)
+    }
+
+    async fn step<T>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        self.observer.before(name);
+        let done = work.await;
+        self.observer.after(name);
+        done
+    }
+
+    fn note(&self, text: String) {
+        self.progress.tell(Step::Note(text));
+    }
+}
