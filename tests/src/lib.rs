@@ -6,6 +6,8 @@ pub mod keys;
 pub mod memory;
 pub mod network;
 pub mod node;
+pub mod s3;
+pub mod space;
 
 use bucket_core::abi::*;
 use bucket_core::bucket::{Bucket, Mode};

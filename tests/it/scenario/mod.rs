@@ -16,7 +16,9 @@ pub mod receipts;
 pub mod replay;
 pub mod revocation;
 pub mod rights;
+pub mod space;
 pub mod staging;
+pub mod store;
 
 use bucket_core::bucket::Mode;
 use bucket_core::cid::CarId;

@@ -16,7 +16,7 @@ use bucket_tests::{Refused, User, World, returned};
 use super::{bucket, int, receipt_of};
 
 /// What a CAR is staged with.
-fn announced(car: &[u8], piece: usize) -> StageParams {
+pub fn announced(car: &[u8], piece: usize) -> StageParams {
     let hash = |piece: &[u8]| Bytes(NativeHasher::sha2_256(piece).to_vec());
     StageParams { car: id(car), size: car.len() as u64, chunks: car.chunks(piece).map(hash).collect() }
 }

@@ -1,0 +1,204 @@
+//! A worker that is killed (SIGKILL) before and after each of its steps has lost and doubled nothing.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use bucket_client::worker::ledger::{Ledger, Standing};
+use bucket_client::worker::s3::{S3 as Client, Settings as Store};
+use bucket_client::worker::{Observer, Settings, Worker};
+use bucket_client::{ActorClient, Gateway, Key};
+use bucket_protocols::store::Status;
+use bucket_rpc::json::parse_address;
+use bucket_tests::cars::id;
+
+use super::{CARS, PAYER, Shop, car, service};
+
+const NODE: &str = "BUCKET_TEST_NODE";
+const ACTOR: &str = "BUCKET_TEST_ACTOR";
+const INDEXER: &str = "BUCKET_TEST_INDEXER";
+const S3: &str = "BUCKET_TEST_S3";
+const DATA: &str = "BUCKET_TEST_DATA";
+const SECRET: &str = "BUCKET_TEST_SECRET";
+const KILL_AT: &str = "BUCKET_TEST_KILL_AT";
+
+/// Bytes of each CAR that has room, and what all of them together may have.
+const SIZE: usize = 10;
+const CAPACITY: u64 = 1 << 20;
+
+/// More steps than any entry takes.
+const STEPS_MAX: u64 = 120;
+
+/// Only a broken worker takes so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Kills the process at a step. Looking for an object again and again is one step: how often is a matter of luck.
+struct Killer {
+    left: u64,
+    last: Mutex<(u64, String)>,
+}
+
+impl Killer {
+    fn step(&self, step: String) {
+        let mut last = self.last.lock().unwrap();
+        let again = step == "before s3 head" && last.1 == "after s3 head";
+        if !again && !(step == "after s3 head" && last.1 == "again") {
+            last.0 += 1;
+        }
+        last.1 = if again { "again".into() } else { step };
+        if last.0 == self.left {
+            let me = std::process::id().to_string();
+            Command::new("kill").args(["-9", &me]).status().unwrap();
+            std::thread::sleep(PATIENCE);
+        }
+    }
+}
+
+impl Observer for Killer {
+    fn before(&self, step: &'static str) {
+        self.step(format!("before {step}"));
+    }
+
+    fn after(&self, step: &'static str) {
+        self.step(format!("after {step}"));
+    }
+}
+
+/// The process that is killed: this very program, running this one test.
+#[test]
+#[ignore = "a process of the tests below"]
+fn victim() {
+    let var = |name| std::env::var(name).expect("started by the tests below");
+    let rpc = bucket_rpc::Client::new(&var(NODE), None).unwrap();
+    let secret: [u8; 32] = hex::decode(var(SECRET)).unwrap().try_into().unwrap();
+    let client = ActorClient::new(rpc, parse_address(&var(ACTOR)).unwrap())
+        .with_signer(Key::from_secret(&secret).unwrap())
+        .with_gateway(Gateway::new(&var(INDEXER)).unwrap());
+    let s3 = Client::new(&Store::new(&var(S3), CARS, "us-east-1", "key", "secret")).unwrap();
+    let ledger = Ledger::open(var(DATA).as_ref()).unwrap();
+    let settings = Settings { poll: Duration::from_millis(20), ..Settings::new(CAPACITY) };
+    let killer = Killer { left: var(KILL_AT).parse().unwrap(), last: Mutex::default() };
+    let worker = Worker::new(client, service(), s3, ledger, settings).with_observer(killer);
+    tokio::runtime::Runtime::new().unwrap().block_on(worker.run(std::future::pending()));
+}
+
+fn start(shop: &Shop, kill_at: u64) -> Child {
+    let secret = shop.world.devnet.account(PAYER).unwrap().private_key();
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "worker::kill::victim", "--ignored", "--nocapture"])
+        .env(NODE, shop.world.devnet.url())
+        .env(ACTOR, shop.world.clients[0].address().to_string())
+        .env(INDEXER, shop.world.gateway.url())
+        .env(S3, shop.s3.url())
+        .env(DATA, shop.data())
+        .env(SECRET, hex::encode(secret))
+        .env(KILL_AT, kill_at.to_string())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// What happens to an entry while it is receiving, and how it ends.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Stored,
+    Expired,
+    Exceeded,
+}
+
+impl Way {
+    fn end(self) -> Status {
+        match self {
+            Self::Stored => Status::Ok,
+            Self::Expired => Status::Expired,
+            Self::Exceeded => Status::Exceeds,
+        }
+    }
+
+    /// Does what the world has to do for an entry to come to its end, once; answers whether it is there.
+    fn go_on(self, shop: &mut Shop, bytes: &[u8], helped: &mut bool) -> bool {
+        let entry = shop.entry(&id(bytes));
+        if entry.status == Status::Receiving && !*helped {
+            *helped = true;
+            match self {
+                Self::Stored => drop(shop.put(&entry.put.unwrap(), bytes)),
+                _ => shop.pass(200),
+            }
+        }
+        entry.status == self.end() && shop.waiting().is_empty()
+    }
+}
+
+/// Kills a worker at its first step, the next one at its second, and so on, each at an entry of its own, until one comes to
+/// the end before it is killed. Answers how many entries there are.
+fn kill_at_every_step(shop: &mut Shop, way: Way) -> u64 {
+    for step in 1..STEPS_MAX {
+        let size = if way == Way::Exceeded { CAPACITY as usize + 1 } else { SIZE };
+        let bytes = car(&format!("{step}."), size);
+        shop.add(&bytes).unwrap();
+        let (mut victim, until, mut helped) = (start(shop, step), Instant::now() + PATIENCE, false);
+        let ended = loop {
+            if victim.try_wait().unwrap().is_some() {
+                break false;
+            }
+            if way.go_on(shop, &bytes, &mut helped) {
+                break true;
+            }
+            assert!(Instant::now() < until, "step {step}: {:?}", shop.entry(&id(&bytes)));
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        if ended {
+            return step;
+        }
+        shop.start(Settings::new(CAPACITY));
+        for turn in 0.. {
+            shop.good_turn();
+            if way.go_on(shop, &bytes, &mut helped) {
+                break;
+            }
+            assert!(turn < 10, "killed at step {step}: {:?}", shop.entry(&id(&bytes)));
+        }
+        shop.worker = None;
+    }
+    panic!("expected an end after less than {STEPS_MAX} steps");
+}
+
+fn check(way: Way, events: &[&str], standing: Standing, used: impl Fn(u64) -> u64) {
+    let mut shop = Shop::new();
+    let entries = kill_at_every_step(&mut shop, way);
+    println!("{entries} entries");
+    assert!(entries > 10, "got {entries}: the worker takes more steps than that");
+    shop.nothing_waits();
+    // Nobody said anything twice, so each event changed something.
+    let said = shop.events();
+    for event in events {
+        let count = said.iter().filter(|cmd| cmd == event).count();
+        assert_eq!(count as u64, entries, "{event}");
+    }
+    assert_eq!(said.len() as u64, entries * events.len() as u64);
+    let ledger = shop.ledger();
+    let attempts = ledger.attempts().unwrap();
+    assert_eq!(attempts.len() as u64, entries);
+    assert!(attempts.iter().all(|(at, of)| at.number == 1 && *of == standing), "{attempts:?}");
+    assert_eq!(ledger.used(&shop.bucket).unwrap(), used(entries));
+}
+
+#[test]
+fn what_is_stored_is_stored_whenever_the_worker_dies() {
+    let events = ["/store/add", "/store/receive", "/store/put"];
+    check(Way::Stored, &events, Standing::Allocated(SIZE as u64), |entries| entries * SIZE as u64);
+}
+
+#[test]
+fn what_expires_gives_its_room_back_once_whenever_the_worker_dies() {
+    let events = ["/store/add", "/store/receive", "/store/expire", "/store/done"];
+    check(Way::Expired, &events, Standing::Freed, |_| 0);
+}
+
+#[test]
+fn what_has_no_room_has_none_whenever_the_worker_dies() {
+    check(Way::Exceeded, &["/store/add", "/store/exceed"], Standing::Denied, |_| 0);
+}

@@ -1,0 +1,172 @@
+//! What goes wrong around the worker stays where it is.
+
+use std::collections::BTreeMap;
+
+use bucket_client::worker::Settings;
+use bucket_core::cid::NativeHasher;
+use bucket_core::dag_cbor::Ipld;
+use bucket_devnet::node::Reorg;
+use bucket_protocols::store::{self, Status, event};
+use bucket_tests::cars::id;
+use bucket_tests::keys::{self, chain, ed25519};
+use bucket_tests::s3::S3;
+use bucket_tests::{User, World};
+
+use super::{CAPACITY, Shop, car, served, service, signed};
+
+/// Stops the S3 server.
+fn close(shop: &mut Shop) -> std::net::SocketAddr {
+    let address = shop.s3.address();
+    let files = tempfile::tempdir().unwrap();
+    let elsewhere = S3::start(([127, 0, 0, 1], 0).into(), files.path(), "key", "secret");
+    shop.s3 = shop.runtime.block_on(elsewhere).unwrap();
+    address
+}
+
+#[test]
+fn a_store_that_is_away_is_no_lack_of_room() {
+    let mut shop = Shop::open();
+    let (one, two) = (car("one", 10), car("two", 20));
+    shop.add(&one).unwrap();
+    let address = close(&mut shop);
+    shop.add(&two).unwrap();
+    for _ in 0..2 {
+        assert_eq!(shop.turn(), 2, "one failure each");
+    }
+    let told = shop.notes.lock().unwrap().join("\n");
+    assert!(told.contains("the S3 store at http://127.0.0.1"), "{told}");
+    assert!(!told.contains("X-Amz"), "no signature is told: {told}");
+    for car in [&one, &two] {
+        shop.stands(car, Status::Active);
+    }
+    let files = shop.files().to_owned();
+    shop.s3 = shop.runtime.block_on(S3::start(address, &files, "key", "secret")).unwrap();
+    shop.good_turn();
+    for car in [&one, &two] {
+        shop.stands(car, Status::Receiving);
+    }
+    assert_eq!(shop.used(), 30);
+}
+
+#[test]
+fn a_store_that_is_away_keeps_nothing_from_expiring() {
+    let mut shop = Shop::open();
+    let late = car("late", 10);
+    shop.add(&late).unwrap();
+    shop.good_turn();
+    shop.stands(&late, Status::Receiving);
+    close(&mut shop);
+    shop.pass(200);
+    assert_eq!(shop.turn(), 1);
+    shop.stands(&late, Status::Expired);
+}
+
+#[test]
+fn a_key_that_does_not_open_the_store_is_no_lack_of_room() {
+    let mut shop = Shop::open();
+    let one = car("one", 10);
+    shop.add(&one).unwrap();
+    let (address, files) = (close(&mut shop), shop.files().to_owned());
+    shop.s3 = shop.runtime.block_on(S3::start(address, &files, "key", "another")).unwrap();
+    assert_eq!(shop.turn(), 1);
+    shop.stands(&one, Status::Active);
+    let told = shop.notes.lock().unwrap().join("\n");
+    assert!(told.contains("403") && told.contains("check the key"), "{told}");
+}
+
+#[test]
+fn a_bucket_that_gives_no_right_holds_up_no_other() {
+    let mut shop = Shop::open();
+    let one = car("one", 10);
+    // It names the service, and lets it do nothing.
+    let owner = ed25519(2);
+    let closed = keys::create(&mut shop.world, &owner);
+    let provide = store::provide(&closed, &service().did(), vec![], shop.nonce());
+    shop.world.invoke(User::Bob, &closed, &signed(&owner, provide, &[]), false).unwrap();
+    shop.add_to(&closed, id(&one), 10).unwrap();
+    shop.add(&one).unwrap();
+    assert_eq!(shop.turn(), 1);
+    assert_eq!(shop.entry_of(&closed, &id(&one)).status, Status::Active);
+    shop.stands(&one, Status::Receiving);
+    let told = shop.notes.lock().unwrap().join("\n");
+    assert!(told.contains("expected a chain of delegations"), "{told}");
+}
+
+#[test]
+fn another_services_buckets_are_left_alone() {
+    let mut shop = Shop::open();
+    let one = car("one", 10);
+    let other = served(&mut shop.world, 2, &ed25519(98));
+    shop.add_to(&other, id(&one), 10).unwrap();
+    shop.good_turn();
+    assert_eq!(shop.entry_of(&other, &id(&one)).status, Status::Active);
+    assert_eq!(shop.ledger().attempts().unwrap(), vec![]);
+}
+
+#[test]
+fn nobody_else_speaks_for_the_service() {
+    let mut shop = Shop::open();
+    let one = car("one", 10);
+    let (bucket, owner) = (shop.bucket.clone(), ed25519(1));
+    shop.add(&one).unwrap();
+    let friend = ed25519(7);
+    let proofs = chain(&[&owner, &friend], "/store");
+    for cmd in [event::PUT, event::EXCEED, event::EXPIRE, event::DONE, event::RECEIVE] {
+        let mut args = BTreeMap::new();
+        match cmd {
+            event::DONE => drop(args.insert("effect".to_owned(), Ipld::Integer(6))),
+            event::RECEIVE => {
+                let upload = store::Upload { url: "http://evil.test".into(), headers: BTreeMap::new() };
+                args.insert("upload".to_owned(), upload.to_ipld());
+            }
+            _ => {}
+        }
+        let task = event(&bucket, id(&one), 1, cmd, args, shop.nonce());
+        // A controller, the bucket's own key, and somebody with a right to all of the store.
+        let cars = [task.to_car::<NativeHasher>(), signed(&owner, task.clone(), &[]), signed(&friend, task, &proofs)];
+        for car in cars {
+            assert_eq!(shop.tell(&bucket, &car).unwrap_err().name, "Forbidden", "{cmd}");
+        }
+    }
+    shop.stands(&one, Status::Active);
+    shop.good_turn();
+    shop.stands(&one, Status::Receiving);
+}
+
+#[test]
+fn nothing_is_done_before_it_has_the_confidence_that_was_asked_for() {
+    let mut shop = Shop::new();
+    shop.start(Settings { confidence: 3, ..Settings::new(CAPACITY) });
+    let one = car("one", 10);
+    shop.add(&one).unwrap();
+    shop.good_turn();
+    assert_eq!(shop.stands(&one, Status::Active).status, Status::Active);
+    shop.world.devnet.mine(2).unwrap();
+    shop.good_turn();
+    shop.stands(&one, Status::Active);
+    assert_eq!(shop.events(), ["/store/add"]);
+    shop.world.devnet.mine(2).unwrap();
+    shop.good_turn();
+    shop.stands(&one, Status::Receiving);
+}
+
+#[test]
+fn an_event_that_a_reorganisation_drops_is_sent_again() {
+    let mut shop = Shop::open();
+    let one = car("one", 10);
+    std::fs::write(shop.object(&one), &one).unwrap();
+    shop.add(&one).unwrap();
+    shop.world.catch_up();
+    shop.good_turn();
+    shop.stands(&one, Status::Ok);
+    let depth = 2;
+    shop.world.devnet.reorg(Reorg { include: false, null_rounds: 0, ..Reorg::of_depth(depth) }).unwrap();
+    // The dropped messages wait and are mined again, or the worker sends its event anew: either way the end is the same.
+    shop.world.devnet.mine(2).unwrap();
+    shop.turn();
+    shop.stands(&one, Status::Ok);
+    shop.nothing_waits();
+    assert_eq!(shop.used(), 10);
+    let (_, violations) = shop.world.check();
+    assert_eq!(violations, Vec::<String>::new());
+}
