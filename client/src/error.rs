@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bucket_core::cid::CarId;
-use bucket_core::error::{Abort, explain};
+use bucket_core::error::{Abort, Failure, explain};
 use bucket_core::limits::{CAR_BYTES_MAX, MESSAGE_BYTES_MAX, STAGED_BYTES_MAX};
 use bucket_core::receipt::ReceiptError;
 use bucket_core::ucan::Denied;
@@ -14,6 +14,8 @@ use fvm_shared::address::Address;
 use fvm_shared::econ::TokenAmount;
 
 use crate::key::KeyError;
+use crate::space::SpaceError;
+use crate::worker::s3::S3Error;
 
 /// Why the client could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +95,9 @@ pub enum ClientError {
         /// How many tasks run before it.
         position: u64,
     },
+    /// A replica of a space can't do it.
+    #[error(transparent)]
+    Space(#[from] SpaceError),
     /// The indexer doesn't answer as one.
     #[error("the indexer at {url}: {why}")]
     Indexer {
@@ -120,6 +125,20 @@ pub enum ClientError {
     /// The bytes are the right ones, and no receipt.
     #[error(transparent)]
     Receipt(#[from] ReceiptError),
+    /// The bucket's store says no.
+    #[error("{}: {}", .0.name, .0.message)]
+    Store(Failure),
+    /// A store for CARs, as a worker sees it, doesn't do what it is asked.
+    #[error(transparent)]
+    S3(#[from] S3Error),
+    /// A CAR can't be put where the service wants it.
+    #[error("{url}: {why}")]
+    Upload {
+        /// Where, without what is signed.
+        url: String,
+        /// What came instead.
+        why: String,
+    },
     /// No key to sign with.
     #[error("no key to sign with")]
     NoKey,
@@ -168,6 +187,7 @@ impl ClientError {
             Self::Rpc(_) => "node",
             Self::Abort { .. } => "abort",
             Self::Denied(_) => "denied",
+            Self::Space(error) => error.code(),
             Self::CarTooLarge(_) => "car_too_large",
             Self::MessageTooLarge(_) => "message_too_large",
             Self::Funds { .. } => "funds",
@@ -182,6 +202,9 @@ impl ClientError {
             Self::NotServed { .. } => "not_served",
             Self::Mismatch { .. } => "mismatch",
             Self::Receipt(_) => "receipt_invalid",
+            Self::Store(_) => "store",
+            Self::S3(_) => "s3",
+            Self::Upload { .. } => "upload",
             Self::NoKey => "no_key",
             Self::Key(_) => "key",
             Self::Undeployable { .. } => "undeployable",
@@ -223,6 +246,9 @@ impl ClientError {
             Self::NotServed { .. } => "It may be behind the chain: try again with --wait.".into(),
             Self::Mismatch { .. } => "Don't use these bytes. Ask another indexer with --indexer.".into(),
             Self::Denied(denied) => return denied_hint(denied).map(Into::into),
+            Self::Space(error) => return error.hint().map(Into::into),
+            Self::Store(failure) => return store_hint(&failure.name).map(Into::into),
+            Self::Upload { .. } => "The same command again goes on where this one ended.".into(),
             Self::NoKey => "Make a key with `bucket wallet new` or take one with `bucket wallet import`.".into(),
             Self::Undeployable { .. } => {
                 "Native actors run on the project's devnet, on a Lotus devnet whose Init admits the code, and on IPC \
@@ -268,6 +294,16 @@ fn denied_hint(denied: &Denied) -> Option<&'static str> {
     Some(match denied {
         Denied::InvalidClaim(_) => "Give all delegations from the bucket to the key with --proof.",
         Denied::Expired { .. } => "Ask who gave it for a new delegation.",
+        _ => return None,
+    })
+}
+
+fn store_hint(failure: &str) -> Option<&'static str> {
+    Some(match failure {
+        "NoProvider" => "Name a service with `bucket store provide` first.",
+        "ExceedsLimit" => "The service has no room for it in this bucket. The same command tries once more.",
+        "Expired" => "Nobody put the CAR in time. The same command tries once more.",
+        "StoreTimeout" => "Does the service's worker run? The same command again goes on where this one ended.",
         _ => return None,
     })
 }

@@ -95,7 +95,7 @@ impl Gateway {
     }
 }
 
-trait NoProxyFor {
+pub(crate) trait NoProxyFor {
     fn no_proxy_for(self, url: &Url) -> Self;
 }
 
@@ -108,7 +108,7 @@ impl NoProxyFor for reqwest::ClientBuilder {
     }
 }
 
-fn innermost(error: &reqwest::Error) -> String {
+pub(crate) fn innermost(error: &reqwest::Error) -> String {
     let mut error: &dyn std::error::Error = error;
     while let Some(source) = error.source() {
         error = source;
@@ -158,7 +158,8 @@ impl Fetched {
 }
 
 impl ActorClient {
-    fn gateway(&self) -> Result<&Gateway, ClientError> {
+    /// Where receipts come from.
+    pub(crate) fn gateway(&self) -> Result<&Gateway, ClientError> {
         self.gateway.as_ref().ok_or(ClientError::Unset {
             what: "the indexer's address",
             hint: "Name it with --indexer or BUCKET_INDEXER.",

@@ -43,9 +43,7 @@ impl Wallet {
     }
 
     fn check_name(&self, name: &str, did: &BucketId) -> Result<(), ClientError> {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-        let begins = name.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric);
-        if !begins || name.len() > NAME_BYTES_MAX || !name.bytes().all(plain) {
+        if !is_name(name) {
             let expected = format!("expected a name of letters, digits, “-”, “_” and “.”, at most {NAME_BYTES_MAX}");
             return Err(ClientError::Input(format!("{expected}, got “{name}”")));
         }
@@ -68,7 +66,7 @@ impl Wallet {
             return Ok(did);
         }
         // A name is no path.
-        let found = if key.contains(['/', '\\']) || key.starts_with('.') { None } else { self.named(key)? };
+        let found = if is_name(key) { self.named(key)? } else { None };
         let expected = || format!("expected a DID or the name of a key, got “{key}”: `bucket key list` shows them");
         found.ok_or_else(|| ClientError::Input(expected()))
     }
@@ -108,6 +106,13 @@ impl Wallet {
     }
 }
 
+/// Whether a key may be called so.
+fn is_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let begins = name.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric);
+    begins && name.len() <= NAME_BYTES_MAX && name.bytes().all(plain)
+}
+
 /// Reads a DID's key: a multikey, or what Lotus exports.
 pub fn read_identity(text: &str) -> Result<Identity, KeyError> {
     match text.trim().starts_with('z') {
@@ -122,12 +127,7 @@ mod tests {
 
     use super::*;
     use crate::identity::IdentityKind;
-
-    fn wallet() -> (tempfile::TempDir, Wallet) {
-        let dir = tempfile::tempdir().unwrap();
-        let wallet = Wallet::open(dir.path().join("home"));
-        (dir, wallet)
-    }
+    use crate::wallet::tests::wallet;
 
     #[test]
     fn keys_of_all_kinds_are_found_by_name_and_by_did() {
@@ -167,11 +167,21 @@ mod tests {
         for bad in ["", "../x", "did:key:z", ".x", "a b", &"x".repeat(65)] {
             assert!(wallet.store_identity(&key(), Some(bad)).is_err(), "{bad}");
         }
-        for absent in ["bob", "../names/alice"] {
+        for absent in ["bob", "../names/alice", ""] {
             assert!(wallet.identity(absent).unwrap_err().to_string().contains("`bucket key list`"));
         }
         let foreign = wallet.identity("did:key:z6MkmJceVoQSHs45cReEXoLtWm1wosCG8RLxfKwhxoqzoTkC").unwrap_err();
         assert!(foreign.to_string().contains("no key of did:key:z6MkmJ"), "{foreign}");
+    }
+
+    #[test]
+    fn drafts_that_a_crash_left_are_no_names() {
+        let (_dir, wallet) = wallet();
+        let key = Identity::generate(IdentityKind::Ed25519).unwrap();
+        let did = wallet.store_identity(&key, Some("alice")).unwrap();
+        fs::write(wallet.dir().join("names/.alice.1.tmp"), "").unwrap();
+        fs::write(wallet.dir().join("dids/.other.key"), "").unwrap();
+        assert_eq!(wallet.identities().unwrap(), [Named { did, names: vec!["alice".into()] }]);
     }
 
     #[cfg(unix)]

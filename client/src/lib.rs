@@ -25,10 +25,14 @@ pub mod key;
 pub mod keyring;
 pub mod progress;
 pub mod proof;
+pub mod service;
+pub mod space;
 pub mod staging;
+pub mod store;
 pub mod task;
 pub mod ucan;
 pub mod wallet;
+pub mod worker;
 
 pub use actor::ActorClient;
 pub use chain::{Chain, Sent};

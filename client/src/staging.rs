@@ -51,7 +51,7 @@ impl ActorClient {
         let begin = StageParams { car: id, size: car.len() as u64, chunks };
         let begun = self.apply(&Message::Stage(begin)).await?;
         let mut staged = Staged { car: id, expires: 0, pieces: pieces.len(), sent: 0, gas_used: begun.gas_used };
-        let StageReturn { missing, expires, .. } = told(begun)?;
+        let StageReturn { missing, expires, .. } = told(begun.value)?;
         staged.expires = expires;
         // The last piece is where the whole is hashed: only after the others can its gas be estimated.
         let Some((last, others)) = missing.split_last() else { return Ok(staged) };
@@ -90,9 +90,7 @@ impl ActorClient {
             Some(owner) => owner,
             None => self.sender_id().await?,
         };
-        let sent = self.apply(&Message::Drop(DropParams { car: *car, owner })).await?;
-        let value = told(sent.clone())?;
-        sent.try_map(|_| Ok(value))
+        self.apply(&Message::Drop(DropParams { car: *car, owner })).await?.try_map(told)
     }
 
     /// The actor id of who signs.
@@ -128,8 +126,8 @@ impl ActorClient {
     }
 }
 
-fn told(sent: Sent<Returned>) -> Result<StageReturn, ClientError> {
-    match sent.value {
+fn told(returned: Returned) -> Result<StageReturn, ClientError> {
+    match returned {
         Returned::Stage(told) | Returned::Chunk(told) | Returned::Drop(told) => Ok(told),
         other => Err(ClientError::Input(format!("expected what staging returns, got {other:?}"))),
     }

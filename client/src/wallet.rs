@@ -122,7 +122,7 @@ fn file_name(address: &Address) -> String {
     format_address_in(Network::Mainnet, address)
 }
 
-/// The files of a directory with this ending, without it, sorted.
+/// The files of a directory with this ending, without it, sorted. Hidden ones are nobody's: a draft that a crash left, say.
 pub(crate) fn names(dir: &Path, ending: &str) -> Result<Vec<String>, ClientError> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -132,7 +132,8 @@ pub(crate) fn names(dir: &Path, ending: &str) -> Result<Vec<String>, ClientError
     let mut names = Vec::new();
     for entry in entries {
         let name = entry.map_err(|error| ClientError::file(dir, error))?.file_name();
-        names.extend(name.to_str().and_then(|name| name.strip_suffix(ending)).map(str::to_owned));
+        let name = name.to_str().filter(|name| !name.starts_with('.')).and_then(|name| name.strip_suffix(ending));
+        names.extend(name.map(str::to_owned));
     }
     names.sort();
     Ok(names)
@@ -160,7 +161,8 @@ pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), ClientError> 
     if let Some(dir) = path.parent() {
         private_dir(dir)?;
     }
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -201,10 +203,11 @@ fn check_mode(_: &Path) -> Result<(), ClientError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn wallet() -> (tempfile::TempDir, Wallet) {
+    /// An empty one, in a directory that isn't there yet.
+    pub fn wallet() -> (tempfile::TempDir, Wallet) {
         let dir = tempfile::tempdir().unwrap();
         let wallet = Wallet::open(dir.path().join("home"));
         (dir, wallet)

@@ -90,6 +90,10 @@ pub const GAS_BYTE: u64 = 3_500;
 /// Gas of reading a CAR's byte: opening, hashing, decoding.
 pub const GAS_READ: u64 = 150;
 
+/// Gas of a CAR's byte for a protocol that works through all of them, with a hash for every five: nodes of trees may hold entries
+/// that are so short. Of usual ones it is a fifth.
+pub const GAS_WORK: u64 = 3_600;
+
 /// Signatures of all signed continuations of one task: each is verified when its task runs, and a task has to fit a message.
 pub const FORK_SIGNATURES_MAX: usize = 18;
 

@@ -89,13 +89,15 @@ pub struct Weight {
     pub forks: usize,
     /// Those of them that go to other instances.
     pub sends: usize,
+    /// Whether it works through all blocks of its CAR: reads them once more, hashes parts of them, writes them anew.
+    pub works: bool,
 }
 
 impl Weight {
     /// What the machine allows at all.
-    pub const MOST: Self = Self { writes: TASK_WRITES_MAX, forks: FORKS_MAX, sends: FORKS_MAX };
+    pub const MOST: Self = Self { writes: TASK_WRITES_MAX, forks: FORKS_MAX, sends: FORKS_MAX, works: true };
     /// A call that keeps nothing and asks for nothing.
-    pub const NONE: Self = Self { writes: 0, forks: 0, sends: 0 };
+    pub const NONE: Self = Self { writes: 0, forks: 0, sends: 0, works: false };
 }
 
 /// What a protocol answers to one call.

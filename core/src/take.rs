@@ -100,7 +100,8 @@ fn need(protocols: &Protocols, bucket: &Bucket, car: &Car, asked: &Asked, item: 
     let send = fork::gas(car.bytes().len(), signatures);
     let here = signatures.saturating_mul((forks - forks.min(sends)) as usize).min(FORK_SIGNATURES_MAX);
     let verify = GAS_SIGNATURE * here as u64;
-    verify + path(bucket) * paths + GAS_BYTE * bytes + GAS_READ * size + send * sends + hook
+    let work = if weight.works { GAS_WORK * size } else { 0 };
+    verify + path(bucket) * paths + GAS_BYTE * bytes + GAS_READ * size + work + send * sends + hook
 }
 
 /// Gas of a changed key in one of a bucket's maps. How many entries a map has nobody knows, but who filled it left receipts;

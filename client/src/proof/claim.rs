@@ -27,7 +27,7 @@ pub(super) struct Claim {
 
 /// Reads a claim. `root` is the CAR's root, `cid` the CID of the first block as it stands there.
 pub(super) fn decode(root: &Cid, cid: &Cid, data: &[u8]) -> Result<(Claim, Query), ProofError> {
-    let wrong = |why: String| ProofError::Claim(why);
+    let wrong = ProofError::Claim;
     if cid != root {
         return Err(wrong(format!("the root is {root}, the first block {cid}")));
     }

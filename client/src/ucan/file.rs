@@ -70,10 +70,10 @@ impl Token {
 
     /// What it says that it is; `None` when it can't be read so far.
     pub fn kind(&self) -> Option<Kind> {
-        let begins = |tag: &[u8]| self.bytes.windows(tag.len()).any(|window| window == tag);
+        let has = |tag: &[u8]| self.bytes.windows(tag.len()).any(|window| window == tag);
         let Ok(value) = dag_cbor::decode(&self.bytes) else {
             // Something that isn't canonical is still meant to be something.
-            return match (begins(b"ucan/inv@"), begins(b"ucan/dlg@")) {
+            return match (has(b"ucan/inv@"), has(b"ucan/dlg@")) {
                 (true, _) => Some(Kind::Invocation),
                 (false, true) => Some(Kind::Delegation),
                 _ => None,

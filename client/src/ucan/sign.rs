@@ -9,6 +9,7 @@ use bucket_core::cid::{Cid, DAG_CBOR, NativeHasher};
 use bucket_core::create;
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
+use bucket_core::limits::PROOFS_MAX;
 use bucket_core::task::Task;
 use bucket_core::ucan::{DelegationDraft, Denied, Policy, Request};
 use fvm_shared::address::Address;
@@ -86,7 +87,7 @@ pub fn invocation(
     Ok(key.invoke(task, &proofs, exp, transaction))
 }
 
-fn check_policy(held: &Held, args: &Ipld) -> Result<(), Denied> {
+pub(crate) fn check_policy(held: &Held, args: &Ipld) -> Result<(), Denied> {
     if held.pol.is_met(args)? {
         return Ok(());
     }
@@ -124,15 +125,19 @@ pub struct Grant {
 pub fn delegation(key: &Identity, grant: Grant, held: &[Held], now: u64) -> Result<Vec<Held>, ClientError> {
     let Grant { to, bucket, cmd, pol, nbf, exp, powerline } = grant;
     let covering = |way: &[&Held]| chain::check(way, now, Some(&cmd)).map(drop);
-    let before = match chain::find(held, &bucket, &key.did(), covering) {
-        Ok(chain) => chain.into_iter().cloned().collect(),
+    let mut way: Vec<Held> = match chain::find(held, &bucket, &key.did(), covering) {
+        Ok(before) => before.into_iter().cloned().collect(),
         Err(_) if powerline && held.is_empty() => vec![],
         Err(denied) => return Err(denied.into()),
     };
+    // Nobody could use it.
+    if way.len() >= PROOFS_MAX {
+        return Err(Denied::TooManyProofs(way.len() + 1).into());
+    }
     let sub = (!powerline).then_some(bucket);
     let draft = DelegationDraft { iss: key.did(), aud: to, sub, cmd, pol, nonce: nonce()?, meta: None, nbf, exp };
-    let held = Held::new(Token::new(key.delegate(&draft)))?;
-    Ok(Vec::into_iter(before).chain([held]).collect())
+    way.push(Held::new(Token::new(key.delegate(&draft)))?);
+    Ok(way)
 }
 
 /// A chain as a CAR whose root is its last delegation.

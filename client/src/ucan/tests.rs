@@ -72,6 +72,18 @@ fn chains_are_found_whatever_their_order_and_form() {
 }
 
 #[test]
+fn a_chain_ends_where_nobody_could_use_it() {
+    let keys: Vec<_> = (0..10).map(|_| Identity::generate(IdentityKind::Ed25519).unwrap()).collect();
+    let mut chain = vec![];
+    for pair in keys[..9].windows(2) {
+        chain = sign::delegation(&pair[0], grant(&keys[0], &pair[1], "/kv"), &chain, NOW).unwrap();
+    }
+    assert_eq!(verify(&invoke(&keys[8], task(&keys[0], "/kv/put"), &chain).unwrap(), NOW, None).verdict, "valid");
+    let error = sign::delegation(&keys[8], grant(&keys[0], &keys[9], "/kv"), &chain, NOW).unwrap_err();
+    assert!(error.to_string().starts_with("TooManyProofs: expected at most 8 proofs, got 9"), "{error}");
+}
+
+#[test]
 fn of_several_chains_the_one_that_holds_is_taken() {
     let [bucket, alice, bob] = keys();
     let with = |cmd: &str, exp, pol: &str| {

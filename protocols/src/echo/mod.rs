@@ -44,7 +44,7 @@ impl Protocol for Echo {
             return Weight::NONE;
         }
         let far = |task: &&Ipld| matches!(task, Ipld::Map(task) if task.contains_key("at"));
-        Weight { writes: 0, forks: tasks.len(), sends: tasks.iter().filter(far).count() }
+        Weight { forks: tasks.len(), sends: tasks.iter().filter(far).count(), ..Weight::NONE }
     }
 
     fn execute(&self, cx: &mut Cx<'_>, call: &Call<'_>) -> Result<Ipld, Error> {

@@ -33,15 +33,18 @@ use bucket_core::protocol::{Call, Cx, Protocol, Weight};
 use bucket_core::task::Task;
 
 use crate::kv::charwise;
-use edit::{Edit, OPS_MAX};
+use edit::Edit;
 use head::Head;
-use push::{PUSH, Push, nothing};
+use push::{PUSH, Push};
 
 /// Its number in a table of protocols, and in state.
 pub const NUMBER: u8 = 5;
 
 /// Where state keeps the head.
 const HEAD: &[u8] = b"head";
+
+/// With the names of all authors the head takes as much to write as so many other keys.
+const HEAD_WRITES: usize = 4;
 
 /// The protocol. Trees are hashed by the host's `H`.
 pub struct Space<H>(PhantomData<fn() -> H>);
@@ -60,9 +63,8 @@ impl<H: Hasher> Protocol for Space<H> {
         &[PUSH]
     }
 
-    fn weight(&self, task: &Task) -> Weight {
-        let ops = if let Some(Ipld::List(ops)) = task.args.get("ops") { ops.len().min(OPS_MAX) } else { 1 };
-        Weight { writes: 1 + ops, ..Weight::NONE }
+    fn weight(&self, _: &Task) -> Weight {
+        Weight { writes: HEAD_WRITES, works: true, ..Weight::NONE }
     }
 
     fn execute(&self, cx: &mut Cx<'_>, call: &Call<'_>) -> Result<Ipld, Error> {
@@ -99,7 +101,7 @@ fn author(call: &Call<'_>) -> String {
 
 /// The new tree, by the nodes of the old one that the CAR brings along.
 fn apply<H: Hasher>(car: &Car, head: &Head, edit: &Edit) -> Result<Written, Failure> {
-    let witness = Witness { brought: car.blocks().collect(), nothing: nothing::<H>() };
+    let witness = Witness(car.blocks().collect());
     Tree::<_, H>::new(&witness, head.root).apply(edit.ops()).map_err(|error| match error {
         ProllyError::Missing(cid) => {
             let message = format!("expected the node {cid} of the tree {} in the CAR, got none", head.root);
@@ -112,15 +114,11 @@ fn apply<H: Hasher>(car: &Car, head: &Head, edit: &Edit) -> Result<Written, Fail
 }
 
 /// Blocks of a CAR, looked up more often than a walk through it would allow.
-struct Witness<'a> {
-    brought: BTreeMap<Cid, &'a [u8]>,
-    nothing: BTreeMap<Cid, Vec<u8>>,
-}
+struct Witness<'a>(BTreeMap<Cid, &'a [u8]>);
 
 impl Blocks for Witness<'_> {
     fn get(&self, cid: &Cid) -> Result<Option<Cow<'_, [u8]>>, String> {
-        let brought = self.brought.get(cid).copied();
-        Ok(brought.or_else(|| self.nothing.get(cid).map(|bytes| &bytes[..])).map(Cow::Borrowed))
+        Ok(self.0.get(cid).copied().map(Cow::Borrowed))
     }
 
     /// By the CAR's decoder.
@@ -131,7 +129,7 @@ impl Blocks for Witness<'_> {
 
 fn rows(cx: &mut Cx<'_>, call: &Call<'_>, head: &Head, edit: &Edit) {
     for (key, value) in edit.changes() {
-        let row = encoded(&keys::row(key));
+        let row = keys::encoded_row(key);
         match value {
             Some(value) => cx.put_op(row, value.clone()),
             None => cx.del_op(row),
@@ -139,14 +137,11 @@ fn rows(cx: &mut Cx<'_>, call: &Call<'_>, head: &Head, edit: &Edit) {
     }
     let Ipld::Map(mut fields) = head.to_ipld() else { unreachable!("a head is a map") };
     fields.insert("car".to_owned(), Ipld::Link(call.id.to_cid()));
-    cx.put_op(encoded(&head_row()), Ipld::Map(fields));
+    let row = charwise::encode(&head_row()).expect("two short words").into_bytes();
+    cx.put_op(row, Ipld::Map(fields));
 }
 
 /// The key of the head's row in the index.
 pub fn head_row() -> Ipld {
     Ipld::List(vec![Ipld::String("space".into()), Ipld::String("head".into())])
-}
-
-fn encoded(row: &Ipld) -> Vec<u8> {
-    charwise::encode(row).expect("checked with the key").into_bytes()
 }

@@ -6,7 +6,7 @@ use bucket_core::car::Transaction;
 use bucket_core::cid::{Cid, DAG_CBOR, Hasher, RAW};
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::error::Failure;
-use bucket_core::prolly::{self, Blocks, Layered, ProllyError, Recording, Tree, Written};
+use bucket_core::prolly::{Blocks, ProllyError, Recording, Tree, Written};
 use bucket_core::task::kind;
 
 use super::edit::Edit;
@@ -60,14 +60,10 @@ impl Push {
     }
 
     /// Does what the machine will do, and remembers what it reads: `blocks` need to have the tree as far as it is touched.
-    pub fn prepare<H: Hasher>(self, blocks: &impl Blocks) -> Result<Prepared, Box<ProllyError>> {
-        // The machine knows the tree without entries.
-        let nothing = nothing::<H>();
-        let recording = Recording::new(Layered(blocks, &nothing));
+    pub fn prepare<H: Hasher>(self, blocks: &impl Blocks) -> Result<Prepared, ProllyError> {
+        let recording = Recording::new(blocks);
         let written = Tree::<_, H>::new(&recording, self.base).apply(self.edit.ops())?;
-        let mut witness = recording.into_read();
-        witness.retain(|cid, _| !nothing.contains_key(cid));
-        Ok(Prepared { push: self, witness, written })
+        Ok(Prepared { push: self, witness: recording.into_read(), written })
     }
 }
 
@@ -85,9 +81,4 @@ impl Prepared {
         }
         blocks
     }
-}
-
-/// The tree without entries, as blocks.
-pub(super) fn nothing<H: Hasher>() -> BTreeMap<Cid, Vec<u8>> {
-    prolly::empty::<H>().nodes.into_iter().collect()
 }

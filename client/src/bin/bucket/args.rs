@@ -83,6 +83,9 @@ pub enum Command {
     Pack(cmd::pack::Pack),
     Stage(cmd::stage::Stage),
     Unstage(cmd::unstage::Unstage),
+    #[command(subcommand)]
+    Store(cmd::store::Store),
+    Worker(cmd::worker::Worker),
     Receipt(cmd::receipt::Receipt),
     Delegate(cmd::delegate::Delegate),
     Revoke(cmd::revoke::Revoke),
@@ -95,6 +98,8 @@ pub enum Command {
     Bucket(cmd::bucket::Bucket),
     Queue(cmd::queue::Queue),
     Status(cmd::status::Status),
+    #[command(subcommand)]
+    Space(cmd::space::Space),
     #[command(subcommand)]
     Car(cmd::car::Car),
 }
@@ -146,8 +151,28 @@ mod tests {
             &["run", BUCKET, "--max", "3"],
             &["receipt", BUCKET, &car, "--wait", "--out", "f.car"],
             &["proof", BUCKET, &car, "--wait", "--out", "proof.car"],
+            &["store", "add", BUCKET, "holiday.mp4", "--as", "alice"],
+            &["store", "provide", "name", BUCKET],
+            &["store", "ls", BUCKET],
+            &["store", "status", BUCKET, &car],
+            &[
+                "worker", "--key", "service", "--s3", "http://127.0.0.1:9000", "--s3-bucket", "cars", "--s3-access-key",
+                "a", "--s3-secret-key", "b", "--capacity", "1GiB", "--confidence", "5", "--poll", "0.5", "--once",
+            ],
             &["verify-proof", "proof.car", "--actor", "t01000", "--bucket", BUCKET, "--car", &car],
             &["--quiet", "queue", BUCKET],
+            &["space", "pull", BUCKET, "--trust", BUCKET],
+            &["space", "put", BUCKET, "/a", r#"{"text": 1}"#, "--as", "alice", "--proof", "a.ucan"],
+            &["space", "put", BUCKET, "/a", "--file", "photo.png"],
+            &["space", "rm", BUCKET, "/a", "/b"],
+            &["space", "ls", BUCKET, "/blob/", "--limit", "5", "--after", "/blob/z", "--verify", "--service", BUCKET],
+            &["space", "get", BUCKET, "/a", "--out", "photo.png"],
+            &["space", "queue", BUCKET, "invocation.car"],
+            &["space", "status", BUCKET],
+            &["space", "push", BUCKET],
+            &["space", "sync", BUCKET, "http://127.0.0.1:4190"],
+            &["space", "serve", "--listen", "127.0.0.1:0"],
+            &["space", "import", "-", "--out", "tree.car"],
             &["car", "pack", "--root", "a.json", "--block", "b", "--block", "c", "-o", "out.car"],
             &["car", "verify", "any.car", "--json"],
         ];

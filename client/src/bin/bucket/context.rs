@@ -132,6 +132,21 @@ impl Context {
         Gateway::new(indexer.as_deref().unwrap_or(INDEXER))
     }
 
+    /// How many epochs are waited for above a message's result.
+    pub fn confidence(&self) -> u64 {
+        self.globals.confidence
+    }
+
+    /// How long a message, a receipt or a service is waited for.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.globals.timeout)
+    }
+
+    /// Whether progress is to be told.
+    pub fn is_quiet(&self) -> bool {
+        self.globals.quiet
+    }
+
     /// Tells a line of progress.
     pub fn note(&self, text: impl Into<String>) {
         if !self.globals.quiet {

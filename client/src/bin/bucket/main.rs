@@ -48,12 +48,15 @@ async fn run(command: Command, cx: &Context) -> Result<Answer, bucket_client::Cl
         Command::Open(command) => command.run(cx).await,
         Command::Close(command) => command.run(cx).await,
         Command::Ucan(command) => command.run(),
+        Command::Store(command) => command.run(cx).await,
+        Command::Worker(command) => command.run(cx).await,
         Command::Receipt(command) => command.run(cx).await,
         Command::Proof(command) => command.run(cx).await,
         Command::VerifyProof(command) => command.run(),
         Command::Bucket(command) => command.run(cx).await,
         Command::Queue(command) => command.run(cx).await,
         Command::Status(command) => command.run(cx).await,
+        Command::Space(command) => command.run(cx).await,
         Command::Car(command) => command.run(),
     }
 }

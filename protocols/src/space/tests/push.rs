@@ -151,7 +151,7 @@ fn the_first_push_edits_the_tree_without_entries() {
     let mut rig = Rig::new(Mode::Atomic);
     let base = prolly::empty::<NativeHasher>().root;
     let prepared = rig.prepare(base, edit(&[("/b", Some(int(2))), ("/a", Some(int(1)))]), None);
-    assert_eq!(prepared.witness, Blocks::new(), "the machine knows it");
+    assert_eq!(prepared.witness, Blocks::new(), "everybody knows it");
     let car = rig.task(prepared.push.args()).to_car::<NativeHasher>();
     let ran = rig.invoke(ALICE, car.clone()).unwrap().unwrap();
     let model = [(b"/a".to_vec(), int(1)), (b"/b".to_vec(), int(2))].into();
@@ -236,7 +236,7 @@ fn each_node_of_the_witness_is_needed() {
         // Nor does a replica that lacks it get so far.
         let node = rig.blocks.remove(left_out).unwrap();
         let error = prepared.push.clone().prepare::<NativeHasher>(&rig.blocks).unwrap_err();
-        assert_eq!(*error, ProllyError::Missing(*left_out));
+        assert_eq!(error, ProllyError::Missing(*left_out));
         rig.blocks.insert(*left_out, node);
     }
     // The bytes under another codec are another block.

@@ -16,12 +16,15 @@ pub mod receipt;
 pub mod revoke;
 pub mod run;
 pub mod schedule;
+pub mod space;
 pub mod stage;
 pub mod status;
+pub mod store;
 pub mod ucan;
 pub mod unstage;
 pub mod verify_proof;
 pub mod wallet;
+pub mod worker;
 
 mod sign;
 mod task;

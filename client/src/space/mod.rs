@@ -1,0 +1,35 @@
+//! Replicas of spaces: what `bucket space` keeps on disk, edits without a node, and brings in step with others.
+//!
+//! - [`edit`]: a signed edit; [`model`]: what a replica holds, and how two become one; [`tree`]: what it says;
+//! - [`store`]: the file, [`kept`]: what is in it;
+//! - [`pull`] and [`push`]: the chain; [`sync`] and [`serve`]: other replicas, in the words of [`wire`], with [`evidence`];
+//! - [`content`]: files and large values, [`mod@import`]: a tree from lines.
+
+pub mod content;
+pub mod edit;
+pub mod error;
+pub mod evidence;
+pub mod import;
+pub mod kept;
+pub mod model;
+pub mod pull;
+pub mod push;
+pub mod remote;
+pub mod serve;
+pub mod store;
+pub mod sync;
+#[cfg(test)]
+mod tests;
+pub mod tree;
+pub mod wire;
+
+pub use edit::{Edit, EditDraft};
+pub use error::SpaceError;
+pub use model::State;
+pub use store::Replica;
+
+/// The time, in milliseconds since 1970.
+pub fn millis() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis().try_into().unwrap_or(u64::MAX))
+}

@@ -1,0 +1,174 @@
+//! Two replicas, of which one asks and the other is a server: afterwards both hold the same.
+
+use std::collections::BTreeSet;
+
+use bucket_core::cid::{Cid, DAG_CBOR, RAW};
+use reqwest::StatusCode;
+
+use super::evidence::{self, Vouched};
+use super::kept::{Evidence, Holds as _};
+use super::model::is_later;
+use super::remote::{Moved, Remote};
+use super::store::{EDITS, Read as _, Replica};
+use super::wire::{Answer, BLOCKS_MAX, SENT_BYTES_MAX, TOLD_BYTES_MAX, Told};
+use super::{Edit, SpaceError, edit, millis};
+
+/// Requests of one sync: trees are as deep as that, and each level goes in pieces.
+const ROUNDS_MAX: usize = 4096;
+
+/// Bytes of the blocks of one request; the state comes on top.
+const BLOCKS_BYTES_MAX: usize = SENT_BYTES_MAX / 4;
+
+/// What a sync did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Synced {
+    /// What came.
+    pub received: Moved,
+    /// What went.
+    pub sent: Moved,
+    /// Whether both hold the same now. If not, one of them changed meanwhile.
+    pub equal: bool,
+    /// How this replica stands.
+    pub told: Told,
+}
+
+/// Brings a replica and the one at `remote` in step.
+pub async fn sync(replica: &Replica, remote: &Remote) -> Result<Synced, SpaceError> {
+    let told = ask(replica, remote).await?;
+    let mut received = edits(replica, remote, &told).await?;
+    if is_later(&told.head, &replica.read(|kept| kept.head())?) {
+        let moved = follow(replica, remote, &told).await?;
+        received = Moved { nodes: moved.nodes, bytes: received.bytes + moved.bytes, ..received };
+    }
+    let moved = remote.values(replica).await?;
+    received = Moved { values: moved.values, bytes: received.bytes + moved.bytes, ..received };
+    let (sent, theirs) = send(replica, remote, &told).await?;
+    let told = replica.read(|kept| Told::of(replica.space(), kept))?;
+    Ok(Synced { received, sent, equal: theirs.agrees(&told), told })
+}
+
+fn path(replica: &Replica) -> String {
+    // A percent sign is the only character of a DID that a URL's path reads otherwise.
+    format!("v1/spaces/{}", replica.space().as_str().replace('%', "%25"))
+}
+
+/// The body of a good answer, or what the other replica says is wrong.
+fn good(remote: &Remote, (status, body): (StatusCode, Vec<u8>)) -> Result<Vec<u8>, SpaceError> {
+    if status == StatusCode::OK {
+        return Ok(body);
+    }
+    let json: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+    let said = json.as_ref().and_then(|json| json["error"]["message"].as_str()).unwrap_or_default();
+    let said: String = said.chars().filter(|c| !c.is_control()).take(300).collect();
+    Err(remote.error(format!("it refuses, with HTTP status {status}: {said}")))
+}
+
+async fn ask(replica: &Replica, remote: &Remote) -> Result<Told, SpaceError> {
+    let body = good(remote, remote.get(&path(replica), TOLD_BYTES_MAX).await?)?;
+    let told = Told::decode(&body).map_err(|why| remote.error(why))?;
+    if told.space != *replica.space() {
+        return Err(remote.error(format!("expected a state of {}, got one of {}", replica.space(), told.space)));
+    }
+    Ok(told)
+}
+
+/// Fetches the edits that wait over there and aren't here, and takes them in when all are good.
+async fn edits(replica: &Replica, remote: &Remote, told: &Told) -> Result<Moved, SpaceError> {
+    let here = replica.write(|kept| Ok(kept.state()?.edits().keys().copied().collect::<BTreeSet<_>>()))?;
+    let lacking: Vec<_> = told.edits.difference(&here).copied().collect();
+    let came = remote.blocks(&lacking, edit::EDIT_BYTES_MAX).await?;
+    let now = millis();
+    let mut edits = Vec::new();
+    // One that is gone was included meanwhile.
+    for bytes in came.into_iter().filter_map(|(_, bytes)| bytes) {
+        let edit = Edit::decode(&bytes, replica.space())?;
+        edit.check_time(now)?;
+        edits.push(edit);
+    }
+    let bytes = edits.iter().map(|edit| edit.bytes.len()).sum();
+    replica.write(|kept| kept.take(&edits))?;
+    Ok(Moved { edits: edits.len(), bytes, ..Moved::default() })
+}
+
+/// Goes on to the head over there, if somebody vouches for it whom this replica trusts.
+async fn follow(replica: &Replica, remote: &Remote, told: &Told) -> Result<Moved, SpaceError> {
+    let trusted = replica.read(|kept| kept.trusted())?;
+    let signed = told.evidence.as_deref();
+    let Vouched { car, .. } = evidence::check(&told.head, signed, replica.space(), &trusted, millis() / 1000)?;
+    let moved = remote.complete(replica, &told.head.root).await?;
+    let evidence = Evidence { car, signed: told.evidence.clone() };
+    replica.write(|kept| kept.advance(&told.head, &evidence))?;
+    Ok(moved)
+}
+
+/// Sends what the other lacks: first the edits, then what it asks for, as far as it is here.
+async fn send(replica: &Replica, remote: &Remote, before: &Told) -> Result<(Moved, Told), SpaceError> {
+    let own = replica.read(|kept| Told::of(replica.space(), kept))?;
+    let missing = own.edits.difference(&before.edits).copied().collect();
+    let mut asked = Answer { told: before.clone(), missing, wanted: vec![] };
+    let mut done = BTreeSet::new();
+    let mut moved = Moved::default();
+    for round in 0..ROUNDS_MAX {
+        let load = Load::new(replica, &asked, &mut done)?;
+        if load.is_empty() && round > 0 {
+            return Ok((moved, asked.told));
+        }
+        let answer = good(remote, remote.post(&path(replica), load.body, TOLD_BYTES_MAX).await?)?;
+        asked = Answer::decode(&answer).map_err(|why| remote.error(why))?;
+        moved = add(moved, load.moved);
+    }
+    Err(remote.error(format!("expected it to be content after {ROUNDS_MAX} requests, it still isn't")))
+}
+
+/// What one request carries.
+struct Load {
+    body: Vec<u8>,
+    moved: Moved,
+    absent: usize,
+}
+
+impl Load {
+    /// As much as fits of what is asked for and wasn't answered yet. What doesn't fit is asked for again.
+    fn new(replica: &Replica, asked: &Answer, done: &mut BTreeSet<Cid>) -> Result<Self, SpaceError> {
+        let (mut moved, mut blocks) = (Moved::default(), Vec::new());
+        let missing = asked.missing.iter().map(|cid| (cid, false));
+        let asked = missing.chain(asked.wanted.iter().map(|cid| (cid, true)));
+        replica.read(|kept| {
+            let mut told = Told::of(replica.space(), kept)?;
+            for (cid, wanted) in asked {
+                if blocks.len() == BLOCKS_MAX || moved.bytes > BLOCKS_BYTES_MAX {
+                    break;
+                }
+                if done.contains(cid) {
+                    continue;
+                }
+                done.insert(*cid);
+                let edit = if wanted { None } else { kept.get(EDITS, &cid.to_bytes())? };
+                let (count, codec, bytes) = match (edit, kept.block(cid)?) {
+                    (Some(edit), _) => (&mut moved.edits, DAG_CBOR, edit),
+                    (None, Some(block)) if wanted => (&mut moved.values, RAW, block),
+                    (None, Some(node)) => (&mut moved.nodes, DAG_CBOR, node),
+                    (None, None) => {
+                        told.absent.extend(wanted.then_some(*cid));
+                        continue;
+                    }
+                };
+                *count += 1;
+                moved.bytes += bytes.len();
+                blocks.push((codec, bytes));
+            }
+            let absent = told.absent.len();
+            let body = told.with(blocks.iter().map(|(codec, bytes)| (*codec, &bytes[..])));
+            Ok(Self { body, moved, absent })
+        })
+    }
+
+    /// Whether it says nothing that the other doesn't know.
+    fn is_empty(&self) -> bool {
+        self.moved.blocks() == 0 && self.absent == 0
+    }
+}
+
+fn add(a: Moved, b: Moved) -> Moved {
+    Moved { nodes: a.nodes + b.nodes, edits: a.edits + b.edits, values: a.values + b.values, bytes: a.bytes + b.bytes }
+}

@@ -1,0 +1,296 @@
+//! Replicas that lie: they are refused, and who asked them has lost nothing.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::Path;
+use axum::http::StatusCode;
+use axum::routing::get;
+use bucket_core::cid::{DAG_CBOR, RAW};
+use bucket_core::prolly;
+use bucket_protocols::space::push::PUSH;
+use tokio::runtime::Runtime;
+
+use super::world::{Chain, Home, serve_at, service, vouch};
+use super::*;
+use crate::space::SpaceError;
+use crate::space::edit::EDIT_BYTES_MAX;
+use crate::space::kept::{AUTHOR_EDITS_MAX, Holds as _};
+use crate::space::remote::Remote;
+use crate::space::sync::sync;
+use crate::space::wire::{Answer, TOLD_BYTES_MAX, Told};
+
+/// Somebody who tells this state, has these blocks under these names, and is content with everything.
+async fn liar(told: Vec<u8>, blocks: Blocks) -> Remote {
+    let (told, blocks) = (Bytes::from(told), Arc::new(blocks));
+    let answer = told.clone();
+    let content = move || async move {
+        let told = Told::decode(&answer).expect("a state");
+        Answer { told, missing: vec![], wanted: vec![] }.encode()
+    };
+    let serve = move |Path(cid): Path<String>| {
+        let blocks = Arc::clone(&blocks);
+        async move {
+            let cid: Cid = cid.parse().expect("a CID");
+            blocks.get(&cid).cloned().ok_or(StatusCode::NOT_FOUND)
+        }
+    };
+    let router = Router::new()
+        .route("/v1/spaces/{did}", get(move || async move { told }).post(content))
+        .route("/ipfs/{cid}", get(serve));
+    serve_at(router).await
+}
+
+/// A replica with a head and an edit, as one has it who asks a liar.
+fn victim() -> Home {
+    let home = Home::new();
+    home.pull(&Chain::with_entries(300)).unwrap();
+    home.edit(2, ops([("/mine", Some(1))]));
+    home
+}
+
+/// Asks; nothing may have changed but blocks that are beside it.
+async fn refused(home: &Home, remote: &Remote) -> String {
+    let (before, root) = (home.told(), home.root());
+    let error = sync(&home.replica, remote).await.unwrap_err();
+    assert_eq!((home.told(), home.root()), (before, root), "{error}");
+    error.to_string()
+}
+
+fn told_of(head: Head, evidence: Option<Vec<u8>>, edits: &[Cid]) -> Told {
+    Told { space: space(), head, evidence, edits: edits.iter().copied().collect(), absent: vec![] }
+}
+
+fn run(test: impl Future<Output = ()>) {
+    Runtime::new().unwrap().block_on(test);
+}
+
+#[test]
+fn bad_edits_are_refused() {
+    run(async {
+        let home = victim();
+        let head = home.told().head;
+        let good = edit(3, 1, 5, ops([("/a", Some(1))]));
+        let with = async |cid: Cid, bytes: Vec<u8>| {
+            liar(
+                told_of(head.clone(), None, &[cid, good.cid]).encode(),
+                [(cid, bytes), (good.cid, good.bytes.clone())].into(),
+            )
+            .await
+        };
+        let named = |bytes: &[u8]| block_cid::<NativeHasher>(DAG_CBOR, bytes);
+        // Bytes of something else.
+        assert!(refused(&home, &with(head.root, good.bytes.clone()).await).await.contains("something else"));
+        // A signature of somebody else's.
+        let mut forged = good.bytes.clone();
+        forged[10] ^= 1;
+        assert!(refused(&home, &with(named(&forged), forged.clone()).await).await.contains("expected a signature"));
+        // A good signature without a right.
+        let stranger = key(50);
+        let foreign = dag_cbor_edit(&stranger, 1, 5);
+        assert!(refused(&home, &with(named(&foreign), foreign.clone()).await).await.contains("InvalidClaim"));
+        // From the future.
+        let future = edit(3, 2, crate::space::millis() + (25 * 60 * 60 * 1000), ops([("/a", Some(1))]));
+        assert!(refused(&home, &with(future.cid, future.bytes.clone()).await).await.contains("a day later"));
+        // Larger than any edit.
+        let large = vec![0; EDIT_BYTES_MAX + 1];
+        assert!(
+            refused(&home, &with(named(&large), large.clone()).await).await.contains("expected an answer of at most")
+        );
+        // Something else than an edit.
+        assert!(refused(&home, &with(named(b"\xa0"), b"\xa0".to_vec()).await).await.contains("edit"));
+        // The same peer with the good one alone is taken.
+        sync(
+            &home.replica,
+            &liar(told_of(head.clone(), None, &[good.cid]).encode(), [(good.cid, good.bytes.clone())].into()).await,
+        )
+        .await
+        .unwrap();
+        assert_eq!(home.told().edits.len(), 2);
+    });
+}
+
+/// An edit that is signed well by somebody whom nobody gave a right.
+fn dag_cbor_edit(author: &Identity, n: u64, time: u64) -> Vec<u8> {
+    // What `seal` would refuse: signed as the space's, and then for another author, with that one's key.
+    let map =
+        |fields: Vec<(&str, Ipld)>| Ipld::Map(fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect());
+    let text = |did: BucketId| Ipld::String(did.to_string());
+    let payload = map(vec![
+        ("space", text(space())),
+        ("author", text(author.did())),
+        ("n", Ipld::Integer(n.into())),
+        ("time", Ipld::Integer(time.into())),
+        ("ops", ops([("/a", Some(1))]).to_ipld()),
+        ("prf", Ipld::List(vec![])),
+    ]);
+    bucket_core::ucan::seal(&author.public(), "space/edit@1", payload, |message| author.sign(message))
+}
+
+#[test]
+fn heads_need_evidence() {
+    run(async {
+        let home = victim();
+        let ours = home.told().head;
+        let chain = Chain::with_entries(20);
+        let later = Head { seq: ours.seq + 1, ..chain.head.clone() };
+        let ask = async |evidence: Option<Vec<u8>>| {
+            refused(&home, &liar(told_of(later.clone(), evidence, &[]).encode(), chain.blocks.clone()).await).await
+        };
+        assert!(ask(None).await.contains("got none"));
+        assert!(ask(Some(b"junk".to_vec())).await.contains("evidence"));
+        // Signed by somebody else.
+        assert!(
+            ask(Some(vouch(&key(101), &space(), PUSH, later.to_ipld()))).await.contains("whom this replica trusts")
+        );
+        // Of another space, another command, another head.
+        let other = key(7).did();
+        assert!(
+            ask(Some(vouch(&service(), &other, PUSH, later.to_ipld())))
+                .await
+                .contains("expected a receipt of /space/push")
+        );
+        assert!(ask(Some(vouch(&service(), &space(), "/echo", later.to_ipld()))).await.contains("/echo"));
+        assert!(ask(Some(vouch(&service(), &space(), PUSH, chain.head.to_ipld()))).await.contains("with root"));
+        assert!(ask(Some(vouch(&service(), &space(), PUSH, Ipld::Null))).await.contains("head"));
+        // One whose signature is broken.
+        let good = vouch(&service(), &space(), PUSH, later.to_ipld());
+        let mut forged = good.clone();
+        let last = forged.len() - 100;
+        forged[last] ^= 1;
+        assert!(ask(Some(forged)).await.contains("evidence"));
+        // The good one is believed, and an older head is not looked at.
+        sync(&home.replica, &liar(told_of(later.clone(), Some(good), &[]).encode(), chain.blocks.clone()).await)
+            .await
+            .unwrap();
+        assert_eq!(home.told().head, later);
+        sync(&home.replica, &liar(told_of(ours, None, &[]).encode(), Blocks::new()).await).await.unwrap();
+        assert_eq!(home.told().head, later);
+    });
+}
+
+#[test]
+fn bad_nodes_are_refused() {
+    run(async {
+        let home = victim();
+        let chain = Chain::with_entries(3_000);
+        let later = Head { seq: 9, ..chain.head.clone() };
+        let told = told_of(later.clone(), Some(vouch(&service(), &space(), PUSH, later.to_ipld())), &[]);
+        let with = async |change: &dyn Fn(&mut Blocks)| {
+            let mut blocks = chain.blocks.clone();
+            change(&mut blocks);
+            refused(&home, &liar(told.encode(), blocks).await).await
+        };
+        assert!(with(&|blocks| blocks.clear()).await.contains("expected node"));
+        let some = *chain.blocks.keys().find(|cid| **cid != later.root).unwrap();
+        assert!(with(&|blocks| drop(blocks.remove(&some))).await.contains("expected node"));
+        assert!(with(&|blocks| drop(blocks.insert(some, b"junk".to_vec()))).await.contains("something else"));
+        assert!(
+            with(&|blocks| drop(blocks.insert(some, vec![0; prolly::NODE_BYTES_MAX + 1]))).await.contains("at most")
+        );
+        // Whatever was kept of the tries, the true tree is taken.
+        sync(&home.replica, &liar(told.encode(), chain.blocks.clone()).await).await.unwrap();
+        assert_eq!(home.told().head, later);
+        // A root that is no tree, though the service signed it.
+        let junk = block_cid::<NativeHasher>(DAG_CBOR, b"\xa0");
+        let head = Head { root: junk, seq: 10, ..later };
+        let signed = vouch(&service(), &space(), PUSH, head.to_ipld());
+        let remote = liar(told_of(head, Some(signed), &[]).encode(), [(junk, b"\xa0".to_vec())].into()).await;
+        assert!(refused(&home, &remote).await.contains("the tree"));
+    });
+}
+
+#[test]
+fn bad_values_and_answers_are_refused() {
+    run(async {
+        let home = victim();
+        let raw = block_cid::<NativeHasher>(RAW, b"a photo");
+        home.edit(2, Ops::new([("/photo".to_owned(), Some(Ipld::Link(raw)))]).unwrap());
+        let head = home.told().head;
+        let same = told_of(head, None, &[]);
+        let with = async |bytes: Vec<u8>| liar(same.encode(), [(raw, bytes)].into()).await;
+        assert!(refused(&home, &with(b"another".to_vec()).await).await.contains("something else"));
+        assert!(refused(&home, &with(vec![0; 2 << 20]).await).await.contains("at most"));
+        assert_eq!(home.replica.read(|kept| kept.block(&raw)).unwrap(), None);
+        sync(&home.replica, &with(b"a photo".to_vec()).await).await.unwrap();
+        assert!(home.replica.read(|kept| kept.block(&raw)).unwrap().is_some());
+        // Answers that are none.
+        let say = async |bytes: Vec<u8>| {
+            refused(&home, &serve_at(Router::new().fallback(get(move || async move { bytes }))).await).await
+        };
+        assert!(say(b"junk".to_vec()).await.contains("DAG-CBOR"));
+        assert!(say(vec![0; TOLD_BYTES_MAX + 1]).await.contains("at most"));
+        let other = Told { space: key(7).did(), ..same.clone() };
+        assert!(say(other.encode()).await.contains("expected a state of"));
+        assert!(say(vec![]).await.contains("DAG-CBOR"));
+        assert!(refused(&home, &Remote::new("http://127.0.0.1:1").unwrap()).await.contains("replica at"));
+    });
+}
+
+/// One who never has enough is left after a while, not asked for ever.
+#[test]
+fn who_wants_everything_gets_each_thing_once() {
+    run(async {
+        let home = victim();
+        let told = home.told();
+        let root = told.head.root;
+        let answer = Answer { told: told.clone(), missing: vec![root; 5], wanted: vec![root] }.encode();
+        let router = Router::new()
+            .route("/v1/spaces/{did}", get(move || async move { told.encode() }).post(move || async move { answer }));
+        let synced = sync(&home.replica, &serve_at(router).await).await.unwrap();
+        assert_eq!(synced.sent.blocks(), 1);
+    });
+}
+
+#[test]
+fn a_server_takes_only_what_is_good_and_wanted() {
+    run(async {
+        let home = victim();
+        let remote = home.serve().await;
+        let path = format!("v1/spaces/{}", space());
+        let before = (home.told(), home.root());
+        let post = async |body: Vec<u8>| {
+            let (status, body) = remote.post(&path, body, TOLD_BYTES_MAX).await.unwrap();
+            (status.as_u16(), String::from_utf8_lossy(&body).into_owned())
+        };
+        let head = home.told().head;
+        let (raw, junk) = (vec![7; 1000], told_of(head.clone(), None, &[]));
+        assert_eq!(post(b"junk".to_vec()).await.0, 400);
+        assert_eq!(post(vec![0; 9 << 20]).await.0, 413);
+        // A block that nobody asked for is not kept.
+        assert_eq!(post(junk.with([(RAW, &raw[..])])).await.0, 200);
+        let unwanted = block_cid::<NativeHasher>(RAW, &raw);
+        assert_eq!(home.replica.read(|kept| kept.block(&unwanted)).unwrap(), None);
+        // A head without evidence, with one's own, and an edit without a right.
+        let later = Head { seq: 99, ..head.clone() };
+        assert_eq!(post(told_of(later.clone(), None, &[]).with([])).await.0, 403);
+        let mine = vouch(&key(101), &space(), PUSH, later.to_ipld());
+        assert_eq!(post(told_of(later.clone(), Some(mine), &[]).with([])).await.0, 403);
+        let edit = dag_cbor_edit(&key(50), 1, 5);
+        let cid = block_cid::<NativeHasher>(DAG_CBOR, &edit);
+        let (status, said) = post(told_of(head.clone(), None, &[cid]).with([(DAG_CBOR, &edit[..])])).await;
+        assert!(status == 403 && said.contains("InvalidClaim"), "{status} {said}");
+        // Another space's state, and a space that isn't here.
+        let other = Told { space: key(7).did(), ..told_of(head.clone(), None, &[]) };
+        assert_eq!(post(other.with([])).await.0, 400);
+        let (status, _) = remote.post(&format!("v1/spaces/{}", key(7).did()), other.with([]), 1000).await.unwrap();
+        assert_eq!(status.as_u16(), 404);
+        assert_eq!((home.told(), home.root()), before);
+        assert_eq!(remote.get("ipfs/nonsense", 1000).await.unwrap().0.as_u16(), 400);
+        assert_eq!(remote.block(&unwanted, 1000).await.unwrap(), None);
+    });
+}
+
+#[test]
+fn one_author_cant_fill_a_replica() {
+    let home = Home::new();
+    let all: Vec<_> =
+        (1..=AUTHOR_EDITS_MAX as u64 + 1).map(|n| (*edit(2, n, n, ops([("/a", Some(1))]))).clone()).collect();
+    home.replica.write(|kept| kept.take(&all[1..])).unwrap();
+    let full = home.replica.write(|kept| kept.take(&all[..1])).unwrap_err();
+    assert!(matches!(full, SpaceError::TooMany { max: AUTHOR_EDITS_MAX, .. }), "{full}");
+    assert_eq!(home.told().edits.len(), AUTHOR_EDITS_MAX);
+    // Another author has room.
+    home.replica.write(|kept| kept.take(&[(*edit(3, 1, 1, ops([("/a", Some(1))]))).clone()])).unwrap();
+}

@@ -1,0 +1,233 @@
+//! One turn of one entry: whatever of its effects can be done now is done, and what came of it is remembered.
+//!
+//! [`effect::next`] says what is next; a job that can't be answered yet isn't answered, and comes again with the next turn.
+
+use std::collections::BTreeSet;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bucket_core::cid::{CarId, Cid, NativeHasher};
+use bucket_core::dag_cbor::{self, Ipld};
+use bucket_core::effect::{self, Effect, Job, Memo, Outcome, Ready, Step};
+use bucket_core::error::Failure;
+use bucket_core::stm::Item;
+use bucket_protocols::store::effects::{
+    ALLOCATE, DEALLOCATE, NO_ROOM, NOT_THERE, SIGN, SLEEP, STAT, UPLOAD, WATCH, is_final,
+};
+use bucket_protocols::store::event::EXPIRE;
+use bucket_protocols::store::{Outbox, idempotency_key};
+
+use super::ledger::{Allocation, Attempt, Key, Ledger};
+use super::{Inner, Service, WorkerError};
+
+/// A signed URL that is older is made anew before anybody is told of it, in seconds: it was made before a crash or an outage.
+const SIGNED_SECONDS_MAX: u64 = 600;
+
+/// An entry, and who acts for it at which epoch.
+pub(super) struct Turn<'a> {
+    pub inner: &'a Inner,
+    pub service: &'a Service,
+    pub outbox: &'a Outbox,
+    /// The epoch of the newest indexed tipset.
+    pub epoch: i64,
+}
+
+/// A job that is to be done, and for which attempt.
+pub(super) struct Asked<'a> {
+    pub at: Attempt,
+    pub ready: &'a Ready,
+    pub key: Key,
+}
+
+impl Turn<'_> {
+    /// Does what can be done. One job's error doesn't keep the others from being done; the first is answered.
+    pub async fn take(&self) -> Result<(), WorkerError> {
+        let mut first = Ok(());
+        // Earlier attempts come first: the bytes that they give back may be wanted by the next.
+        for (number, items) in self.outbox.attempts() {
+            let settled =
+                |item: &&Item| item.since.saturating_add_unsigned(self.inner.settings.confidence) <= self.epoch;
+            let items: Vec<_> = items.into_iter().filter(settled).collect();
+            first = first.and(self.attempt(number, &items).await);
+        }
+        first
+    }
+
+    async fn attempt(&self, number: u64, items: &[&Item]) -> Result<(), WorkerError> {
+        let effects: Vec<Effect> = items.iter().map(|item| item.effect.clone()).collect();
+        let (mut memo, mut unanswered, mut first) = (Memo::new(), BTreeSet::<Cid>::new(), Ok(()));
+        while let Step::Run(mut jobs) = effect::next::<NativeHasher>(&effects, &memo) {
+            jobs.retain(|ready| !unanswered.contains(&ready.id));
+            if jobs.is_empty() {
+                break;
+            }
+            // What was put in time doesn't expire because the worker was late.
+            jobs.sort_by_key(|ready| ready.job.cmd == EXPIRE);
+            for ready in jobs {
+                match self.job(number, items, &ready).await {
+                    // The entry is another now. What is left to do the index will say.
+                    Ok(Some(_)) if is_event(&ready.job) => return first,
+                    Ok(Some(outcome)) => drop(memo.insert(ready.id, outcome)),
+                    other => {
+                        unanswered.insert(ready.id);
+                        first = first.and(other.map(drop));
+                    }
+                }
+            }
+        }
+        first
+    }
+
+    /// Does a job; `None` when it can't be answered yet.
+    async fn job(&self, number: u64, items: &[&Item], ready: &Ready) -> Result<Option<Outcome>, WorkerError> {
+        let Outbox { link, .. } = *self.outbox;
+        let bucket = &self.service.bucket;
+        let key = idempotency_key::<NativeHasher>(bucket, link, number, &ready.job);
+        let asked = Asked { at: Attempt { bucket: bucket.clone(), link, number }, ready, key };
+        match ready.job.cmd.as_str() {
+            // The size is that of the newest attempt; what an earlier one asked for is of no use any more.
+            ALLOCATE | STAT | SIGN | WATCH if number != self.outbox.attempt => Ok(None),
+            ALLOCATE => self.allocate(asked).await,
+            DEALLOCATE => self.deallocate(asked).await,
+            STAT | SIGN | WATCH => self.remembered(asked).await,
+            SLEEP => Ok(self.is_over(items, &ready.job).then_some(Ok(Ipld::Null))),
+            // The uploader's.
+            UPLOAD => Ok(None),
+            _ if is_event(&ready.job) => self.deliver(asked).await.map(|out| Some(Ok(out))),
+            other => Err(WorkerError::Unknown(other.to_owned())),
+        }
+    }
+
+    async fn allocate(&self, asked: Asked<'_>) -> Result<Option<Outcome>, WorkerError> {
+        let (size, capacity) = (self.outbox.size, self.inner.settings.capacity);
+        let at = asked.at.clone();
+        let answer = self.inner.ledger("ledger allocate", move |ledger| ledger.allocate(&at, size, capacity)).await?;
+        Ok(match answer {
+            Allocation::Allocated(new) => {
+                if new > 0 {
+                    self.note(&asked.at, format!("allocated {new} bytes"));
+                }
+                Some(Ok(Ipld::Null))
+            }
+            Allocation::Exceeded { used, capacity } => {
+                let message = format!("expected room for {size} bytes, got {used} of {capacity} taken");
+                self.note(&asked.at, format!("no room: {message}"));
+                Some(Err(Failure::new(NO_ROOM, message)))
+            }
+            // Late: nobody waits for an answer.
+            Allocation::Freed => None,
+        })
+    }
+
+    async fn deallocate(&self, asked: Asked<'_>) -> Result<Option<Outcome>, WorkerError> {
+        let at = asked.at.clone();
+        let freed = self.inner.ledger("ledger free", move |ledger| ledger.free(&at)).await?;
+        if freed > 0 {
+            self.note(&asked.at, format!("gave {freed} bytes back"));
+        }
+        Ok(Some(Ok(Ipld::Null)))
+    }
+
+    /// A job that asks or tells the store for CARs: done once, also when the process ends behind it.
+    async fn remembered(&self, asked: Asked<'_>) -> Result<Option<Outcome>, WorkerError> {
+        let Attempt { bucket, link, .. } = asked.at.clone();
+        let (key, now) = (asked.key, seconds());
+        let known = self.inner.ledger.recall(&bucket, &link, &key)?;
+        let cmd = asked.ready.job.cmd.as_str();
+        if let Some(Memorandum { since, outcome }) = known.and_then(|bytes| Memorandum::decode(&bytes))
+            && (cmd != SIGN || now.saturating_sub(since) <= SIGNED_SECONDS_MAX)
+        {
+            return Ok(Some(outcome));
+        }
+        let outcome = match cmd {
+            SIGN => {
+                let upload = self.inner.s3.sign(&asked.at.link, self.outbox.size);
+                Some(Ok(upload.to_ipld()))
+            }
+            WATCH if self.is_there(&asked.at).await? => Some(Ok(Ipld::Null)),
+            STAT if self.is_there(&asked.at).await? => Some(Ok(Ipld::Null)),
+            STAT => Some(Err(Failure::new(NOT_THERE, "expected the CAR in the store, got none"))),
+            _ => None,
+        };
+        let Some(outcome) = outcome else { return Ok(None) };
+        if outcome.as_ref().err().is_none_or(|failure| is_final(cmd, &failure.name)) {
+            let Attempt { bucket, link, .. } = asked.at.clone();
+            let bytes = Memorandum { since: now, outcome: outcome.clone() }.encode();
+            let keep = move |ledger: &Ledger| ledger.remember(&bucket, &link, &key, &bytes);
+            self.inner.ledger("ledger remember", keep).await?;
+        }
+        Ok(Some(outcome))
+    }
+
+    /// Whether the store has the CAR. Something else under its name is deleted: it could only have come by a store that doesn't
+    /// compare what is put with what was signed.
+    async fn is_there(&self, at: &Attempt) -> Result<bool, WorkerError> {
+        let (inner, link, size) = (self.inner, &at.link, self.outbox.size);
+        let Some(got) = inner.step("s3 head", inner.s3.head(link)).await? else { return Ok(false) };
+        let wrong = if got == size {
+            let _reading = inner.reading.acquire().await;
+            match inner.step("s3 get", inner.s3.hash(link, size)).await? {
+                Some(held) if held.size == size && held.digest == link.0 => {
+                    self.note(at, format!("verified {size} bytes"));
+                    return Ok(true);
+                }
+                Some(held) => format!("{} bytes that hash to {}", held.size, CarId(held.digest)),
+                None => return Ok(false),
+            }
+        } else {
+            format!("{got} bytes")
+        };
+        self.note(at, format!("expected {size} bytes of the CAR in the store, got {wrong}: deleting them"));
+        inner.step("s3 delete", inner.s3.delete(link)).await?;
+        Ok(false)
+    }
+
+    /// Whether a sleep is over. It began with its effect.
+    fn is_over(&self, items: &[&Item], job: &Job) -> bool {
+        let Some(Ipld::Integer(epochs)) = job.args.get("epochs") else { return false };
+        let asks = |item: &&&Item| item.effect.jobs().contains(&job);
+        let since = items.iter().filter(asks).map(|item| i128::from(item.since)).max();
+        since.is_some_and(|since| i128::from(self.epoch) >= since.saturating_add(*epochs))
+    }
+
+    pub(super) fn note(&self, at: &Attempt, what: impl std::fmt::Display) {
+        let Attempt { bucket, link, number } = at;
+        self.inner.note(format!("{bucket}: CAR {link} (attempt {number}): {what}"));
+    }
+}
+
+fn is_event(job: &Job) -> bool {
+    job.cmd.starts_with("/store/")
+}
+
+/// What became of a job, and when.
+struct Memorandum {
+    /// Seconds since 1970.
+    since: u64,
+    outcome: Outcome,
+}
+
+impl Memorandum {
+    fn encode(&self) -> Vec<u8> {
+        let outcome = match &self.outcome {
+            Ok(value) => vec![value.clone()],
+            Err(Failure { name, message }) => vec![Ipld::String(name.clone()), Ipld::String(message.clone())],
+        };
+        dag_cbor::encode(&Ipld::List(vec![Ipld::Integer(self.since.into()), Ipld::List(outcome)]))
+    }
+
+    /// Nothing of what an older version wrote counts.
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let Ok(Ipld::List(parts)) = dag_cbor::decode(bytes) else { return None };
+        let [Ipld::Integer(since), Ipld::List(outcome)] = &parts[..] else { return None };
+        let outcome = match &outcome[..] {
+            [value] => Ok(value.clone()),
+            [Ipld::String(name), Ipld::String(message)] => Err(Failure::new(name, message)),
+            _ => return None,
+        };
+        Some(Self { since: u64::try_from(*since).ok()?, outcome })
+    }
+}
+
+pub(super) fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
