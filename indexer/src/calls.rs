@@ -143,9 +143,9 @@ impl Node {
     }
 
     async fn replayed(&self, tipset: &TipsetKey, message: Cid) -> Result<InvocResult, RpcError> {
+        let ask = || self.client.call_with_timeout::<StateReplay>((tipset.clone(), message.into()), TRACE_TIMEOUT);
         for wait in AGAIN {
-            let params = (tipset.clone(), message.into());
-            match self.client.call_with_timeout::<StateReplay>(params, TRACE_TIMEOUT).await {
+            match ask().await {
                 Err(error @ RpcError::Node { .. }) if error.code() != Some(code::METHOD_NOT_FOUND) => {
                     tracing::warn!("The node gives no trace of message {message}, asking again: {error}");
                     tokio::time::sleep(wait).await;
@@ -153,8 +153,7 @@ impl Node {
                 answer => return answer,
             }
         }
-        let params = (tipset.clone(), message.into());
-        self.client.call_with_timeout::<StateReplay>(params, TRACE_TIMEOUT).await
+        ask().await
     }
 }
 

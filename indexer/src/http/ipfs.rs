@@ -19,7 +19,7 @@ use futures::{StreamExt, stream};
 
 use super::App;
 use super::error::ApiError;
-use super::negotiate::{CAR_TYPE, Form, IpfsQuery, RAW_TYPE, form};
+use super::negotiate::{CAR_TYPE, Form, IpfsQuery, RAW_TYPE, form, is_known};
 
 /// Multihash `identity`: the CID is the block.
 const IDENTITY: u64 = 0;
@@ -49,7 +49,7 @@ pub(super) async fn get(
         return Err(ApiError::PathUnsupported);
     }
     let answer = Answer { cid, form, etag: etag(&cid, form), filename: query.filename };
-    if answer.is_known(&headers) {
+    if is_known(&headers, &answer.etag) {
         return answer.respond(answer.head().status(StatusCode::NOT_MODIFIED), Body::empty());
     }
     let block = app.block(&cid).await?.ok_or_else(|| ApiError::BlockNotFound(cid.to_string()))?;
@@ -83,12 +83,6 @@ struct Answer {
 }
 
 impl Answer {
-    /// Whether the client has it already.
-    fn is_known(&self, headers: &HeaderMap) -> bool {
-        let known = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        known.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == self.etag)
-    }
-
     fn head(&self) -> Builder {
         let (media, extension, ranges) = match self.form {
             Form::Raw => (RAW_TYPE.to_owned(), "bin", "bytes"),

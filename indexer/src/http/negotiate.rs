@@ -1,7 +1,8 @@
-//! Which form of a block is wanted: `?format=` decides, else `Accept` (specs.ipfs.tech, http-gateways/trustless-gateway).
+//! Which form of a block is wanted: `?format=` decides, else `Accept` (specs.ipfs.tech, http-gateways/trustless-gateway). And
+//! whether it is wanted at all.
 
 use axum::http::HeaderMap;
-use axum::http::header::ACCEPT;
+use axum::http::header::{ACCEPT, IF_NONE_MATCH};
 use serde::Deserialize;
 
 /// Media type of a block.
@@ -55,6 +56,12 @@ pub(super) fn form(query: &IpfsQuery, headers: &HeaderMap) -> Option<Form> {
         Some("entity" | "block") => Some(Form::CarBlock),
         Some(_) => None,
     }
+}
+
+/// Whether the client has an answer with this tag already.
+pub(super) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
+    let known = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    known.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
 }
 
 /// Whether `Accept` prefers a CAR (true) or a block (false).

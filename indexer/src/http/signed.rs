@@ -2,9 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS,
-};
+use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bucket_core::car::Car;
@@ -13,7 +11,7 @@ use serde::Deserialize;
 
 use super::App;
 use super::error::ApiError;
-use super::negotiate::CAR_TYPE;
+use super::negotiate::{CAR_TYPE, is_known};
 use super::page::Asked;
 use crate::signed::Run;
 use crate::store::Executed;
@@ -73,9 +71,7 @@ impl App {
         let car = Car::decode::<NativeHasher>(bytes).map_err(|_| deep())?;
         let id = car.id::<NativeHasher>();
         let etag = format!("\"{id}\"");
-        let known = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let known = known.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag);
-        let (status, body) = match known {
+        let (status, body) = match is_known(headers, &etag) {
             true => (StatusCode::NOT_MODIFIED, Body::empty()),
             false => (StatusCode::OK, Body::from(car.into_bytes())),
         };
