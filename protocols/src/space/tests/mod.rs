@@ -1,4 +1,7 @@
+mod bounds;
 mod push;
+mod rig;
+mod scene;
 mod standing;
 
 use bucket_core::car::Transaction;

@@ -2,149 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use bucket_core::abi::{CarParams, CreateParams, Message, RunParams};
-use bucket_core::batch::Execution;
+use bucket_core::abi::{CarParams, Message, RunParams};
 use bucket_core::bucket::Mode;
-use bucket_core::cid::{CarId, Cid, DAG_CBOR, NativeHasher, RAW, block_cid};
-use bucket_core::create;
+use bucket_core::car::Car;
+use bucket_core::cid::{CarId, NativeHasher, RAW, block_cid};
 use bucket_core::dag_cbor::Ipld;
-use bucket_core::did::BucketId;
-use bucket_core::error::{Abort, Failure};
-use bucket_core::map::Bytes;
-use bucket_core::memory::Memory;
+use bucket_core::error::Abort;
 use bucket_core::prolly::{self, ProllyError};
-use bucket_core::receipt::Receipt;
 use bucket_core::task::Task;
-use bucket_core::ucan::{DelegationDraft, InvocationDraft, Policy};
+use bucket_core::ucan::{DelegationDraft, Policy};
 use proptest::prelude::*;
 
+use super::rig::{ALICE, Blocks, Rig, edit, fields, out, root_of, sign};
 use super::{Key, Tx, int, map, s};
-use crate::TABLE;
 use crate::kv::charwise;
-use crate::space::edit::{Edit, OPS_MAX, VALUE_BYTES_MAX, VALUE_DEPTH_MAX};
+use crate::space::edit::Edit;
 use crate::space::head::{AUTHORS_MAX, Head, NUMBER_MAX};
 use crate::space::head_row;
-use crate::space::keys::{self, KEY_BYTES_MAX};
-use crate::space::push::{PUSH, Prepared, Push};
-
-const ALICE: u64 = 100;
-
-/// Every block that a replica has.
-type Blocks = BTreeMap<Cid, Vec<u8>>;
-
-/// A bucket, and what a follower of it knows.
-struct Rig {
-    memory: Memory,
-    owner: Key,
-    bucket: BucketId,
-    blocks: Blocks,
-    rows: BTreeMap<Vec<u8>, Ipld>,
-    nonce: u64,
-}
-
-fn root_of(model: &BTreeMap<Vec<u8>, Ipld>) -> Cid {
-    prolly::build::<NativeHasher, _, _>(model).unwrap().root
-}
-
-fn edit(changes: &[(&str, Option<Ipld>)]) -> Edit {
-    Edit::new(changes.iter().map(|(key, value)| ((*key).to_owned(), value.clone()))).unwrap()
-}
-
-impl Rig {
-    fn new(mode: Mode) -> Self {
-        let (mut memory, owner) = (Memory::new(TABLE), Key::new(1));
-        let bucket = owner.did();
-        let controllers = vec![fvm_shared::address::Address::new_id(ALICE)];
-        let args = create::args(&controllers, mode);
-        let proof = Task { sub: bucket.clone(), cmd: create::CREATE.into(), args: fields(args), nonce: vec![] };
-        let proof = Some(Bytes(sign(&owner, proof, &[], Tx::default())));
-        memory
-            .apply(ALICE, Message::Create(CreateParams { bucket: bucket.clone(), controllers, mode, proof }))
-            .unwrap();
-        let (blocks, rows) = Default::default();
-        Self { memory, owner, bucket, blocks, rows, nonce: 0 }
-    }
-
-    fn task(&mut self, args: BTreeMap<String, Ipld>) -> Task {
-        self.nonce += 1;
-        Task { sub: self.bucket.clone(), cmd: PUSH.into(), args, nonce: self.nonce.to_be_bytes().to_vec() }
-    }
-
-    /// The head as the index has it.
-    fn head(&self) -> Head {
-        let row = charwise::encode(&head_row()).unwrap().into_bytes();
-        self.rows.get(&row).map_or_else(Head::empty::<NativeHasher>, |row| Head::from_ipld(row).unwrap())
-    }
-
-    fn prepare(&self, base: Cid, edit: Edit, upto: Option<u64>) -> Prepared {
-        Push { base, edit, upto }.prepare::<NativeHasher>(&self.blocks).unwrap()
-    }
-
-    fn invoke(&mut self, caller: u64, car: Vec<u8>) -> Result<Option<Execution>, Abort> {
-        let params = CarParams { bucket: self.bucket.clone(), car, force: false, hook: None };
-        let mut ran = self.memory.apply(caller, Message::Invoke(params))?.ran;
-        if let Some(ran) = ran.first() {
-            self.take_in(ran);
-        }
-        Ok(ran.pop())
-    }
-
-    fn take_in(&mut self, ran: &Execution) {
-        for op in ran.ops.clone() {
-            assert_eq!(op.protocol, "space");
-            match op.value {
-                Some(value) => drop(self.rows.insert(op.key, value)),
-                None => drop(self.rows.remove(&op.key)),
-            }
-        }
-        self.blocks.extend(ran.blocks.clone());
-    }
-
-    /// Alice's push of raw arguments.
-    fn ask(&mut self, args: BTreeMap<String, Ipld>, tx: Tx) -> Result<Ipld, Failure> {
-        let car = self.task(args).to_car_with(tx);
-        out(&self.invoke(ALICE, car).unwrap().unwrap())
-    }
-
-    /// Alice's push, with all that it needs.
-    fn push(&mut self, prepared: &Prepared) -> Result<Head, Failure> {
-        let head = self.ask(prepared.push.args(), prepared.blocks([]))?;
-        Ok(Head::from_ipld(&head).unwrap())
-    }
-
-    /// The same on the current head.
-    fn edit(&mut self, changes: &[(&str, Option<Ipld>)]) -> Head {
-        let prepared = self.prepare(self.head().root, edit(changes), None);
-        self.push(&prepared).unwrap()
-    }
-
-    /// A tree of several levels.
-    fn fill(&mut self) {
-        for part in 0..8 {
-            let put = |n: usize| (format!("/filled/{:05}", part * 200 + n), Some(s(&"v".repeat(80))));
-            let edit = Edit::new((0..200).map(put)).unwrap();
-            let prepared = self.prepare(self.head().root, edit, None);
-            self.push(&prepared).unwrap();
-        }
-    }
-}
-
-fn fields(value: Ipld) -> BTreeMap<String, Ipld> {
-    if let Ipld::Map(map) = value { map } else { panic!("{value:?}") }
-}
-
-fn out(ran: &Execution) -> Result<Ipld, Failure> {
-    Receipt::from_car::<NativeHasher>(ran.receipt_car.clone()).unwrap().out
-}
-
-/// A CAR of a task that `key` signs.
-fn sign(key: &Key, task: Task, proofs: &[Vec<u8>], mut tx: Tx) -> Vec<u8> {
-    let prf = proofs.iter().map(|proof| tx.write_block(DAG_CBOR, proof)).collect();
-    let iss = key.did();
-    let draft = InvocationDraft { iss, aud: None, task, prf, meta: None, exp: None, iat: None, cause: None };
-    tx.write_block(DAG_CBOR, &key.seal(&draft));
-    tx.commit().unwrap()
-}
+use crate::space::keys;
+use crate::space::push::{Prepared, Push};
 
 #[test]
 fn the_first_push_edits_the_tree_without_entries() {
@@ -366,120 +242,8 @@ fn values_bring_their_cars() {
     let car = rig.task(prepared.push.args()).to_car_with::<NativeHasher>(prepared.blocks([&inner[..]]));
     let ran = rig.invoke(ALICE, car.clone()).unwrap().unwrap();
     assert!(ran.ok);
-    let car = bucket_core::car::Car::decode::<NativeHasher>(car).unwrap();
+    let car = Car::decode::<NativeHasher>(car).unwrap();
     assert_eq!(car.block(&block_cid::<NativeHasher>(RAW, &inner)), Some(&inner[..]));
-}
-
-fn list<const N: usize>(items: [Ipld; N]) -> Ipld {
-    Ipld::List(items.into())
-}
-
-fn put(key: &str, value: Ipld) -> Ipld {
-    list([s(key), value])
-}
-
-fn nested(levels: usize) -> Ipld {
-    (0..levels).fold(int(1), |value, _| list([value]))
-}
-
-#[test]
-fn what_does_not_fit_is_refused_each_in_its_own_words() {
-    let mut rig = Rig::new(Mode::Atomic);
-    let base = Ipld::Link(rig.head().root);
-    let puts = |count: usize| Ipld::List((0..count).map(|n| put(&format!("/{n:03}"), int(1))).collect());
-    let long = format!("/{}", "k".repeat(KEY_BYTES_MAX));
-    // Two bytes of each are the head.
-    let large = Ipld::Bytes(vec![0; VALUE_BYTES_MAX - 1]);
-    let ops = |ops: Ipld| map([("base", base.clone()), ("ops", ops)]);
-    let cases = [
-        (map([("ops", puts(1))]), "ArgsInvalid", "expected a field “base”, got none"),
-        (map([("base", s("bafy")), ("ops", puts(1))]), "ArgsInvalid", "expected “base” to be a link, got a string"),
-        (map([("base", base.clone())]), "ArgsInvalid", "expected a field “ops”, got none"),
-        (ops(int(1)), "ArgsInvalid", "expected “ops” to be a list, got an integer"),
-        (ops(list([int(1)])), "ArgsInvalid", "expected “ops” to be a list, got an integer"),
-        (ops(list([list([])])), "ArgsInvalid", "expected an op [key, value] or [key], got a list of 0"),
-        (ops(list([list([s("/a"), int(1), int(2)])])), "ArgsInvalid", "got a list of 3"),
-        (ops(list([list([int(1)])])), "ArgsInvalid", "expected “key” to be a string, got an integer"),
-        (ops(list([])), "EditTooLarge", "expected 1 to 256 ops in an edit, got 0"),
-        (ops(puts(OPS_MAX + 1)), "EditTooLarge", "got 257"),
-        (ops(list([put("a", int(1))])), "KeyInvalid", "expected a key that begins with “/”, got “a”"),
-        (ops(list([put("", int(1))])), "KeyInvalid", "begins with “/”"),
-        (ops(list([put("/?@", int(1))])), "KeyInvalid", "decode again within a list"),
-        (ops(list([put(&long, int(1))])), "KeyTooLong", "expected a key of at most 256 bytes, got 257"),
-        (ops(list([put("/b", int(1)), put("/a", int(1))])), "OpsUnsorted", "got /a after /b"),
-        (ops(list([put("/a", int(1)), list([s("/a")])])), "OpsUnsorted", "got /a after /a"),
-        (
-            ops(list([put("/a", large)])),
-            "ValueTooLarge",
-            "expected a value of at most 256 bytes at /a, got 257: link to it",
-        ),
-        (ops(list([put("/a", nested(VALUE_DEPTH_MAX + 1))])), "ValueTooDeep", "at most 32 levels"),
-        (
-            map([("base", base.clone()), ("ops", puts(1)), ("upto", s("1"))]),
-            "ArgsInvalid",
-            "upto: expected a number, got a string",
-        ),
-        (
-            map([("base", base.clone()), ("ops", puts(1)), ("upto", int(-1))]),
-            "ArgsInvalid",
-            "upto: expected a number of 0 to 2^53-1, got -1",
-        ),
-        (
-            map([("base", base.clone()), ("ops", puts(1)), ("upto", int(1 << 53))]),
-            "ArgsInvalid",
-            "got 9007199254740992",
-        ),
-        (map([("base", base.clone()), ("ops", puts(1)), ("more", int(1))]), "ArgsInvalid", "expected no field “more”"),
-    ];
-    let state = rig.memory.bucket(&rig.bucket).unwrap().root;
-    for (args, name, words) in cases {
-        let failure = rig.ask(fields(args), Tx::default()).unwrap_err();
-        assert!(failure.name == name && failure.message.contains(words), "{name}, {words}: {failure:?}");
-        assert_eq!(rig.memory.bucket(&rig.bucket).unwrap().root, state);
-    }
-    let most = list([
-        put(&long[..KEY_BYTES_MAX], Ipld::Bytes(vec![0; VALUE_BYTES_MAX - 2])),
-        put("/~", nested(VALUE_DEPTH_MAX)),
-    ]);
-    assert!(rig.ask(fields(ops(most)), Tx::default()).is_ok());
-    assert_eq!(rig.rows.len(), 3);
-}
-
-#[test]
-fn an_edit_is_put_in_order_or_refused() {
-    let one = Edit::new([("/b".into(), Some(int(1))), ("/a".into(), None), ("/b".into(), Some(int(2)))]).unwrap();
-    assert_eq!(one.to_ipld(), list([list([s("/a")]), put("/b", int(2))]));
-    assert_eq!(Edit::from_ipld(&one.to_ipld()), Ok(one));
-    let name = |key: &str, value: Ipld| Edit::new([(key.to_owned(), Some(value))]).unwrap_err().name;
-    assert_eq!(Edit::new([]).unwrap_err().name, "EditTooLarge");
-    assert_eq!(name("a", int(1)), "KeyInvalid");
-    assert_eq!(name("/a", Ipld::Bytes(vec![0; VALUE_BYTES_MAX])), "ValueTooLarge");
-    assert_eq!(name("/a", nested(VALUE_DEPTH_MAX + 1)), "ValueTooDeep");
-    assert_eq!(name("/a", nested(1000)), "ArgsInvalid");
-    assert_eq!(name("/a", Ipld::Float(f64::NAN)), "ArgsInvalid");
-    assert_eq!(name("/a", int(1 << 100)), "ArgsInvalid");
-}
-
-#[test]
-fn a_head_is_read_as_it_was_written() {
-    let head = Head { clock: [("f0100".to_owned(), 3)].into(), seq: 9, ..Head::empty::<NativeHasher>() };
-    assert_eq!(Head::from_ipld(&head.to_ipld()), Ok(head.clone()));
-    assert_eq!(Head::from_state(&head.to_state()), Ok(head.clone()));
-    let broken = |field: &str, value: Option<Ipld>| {
-        let mut fields = fields(head.to_ipld());
-        fields.remove(field);
-        fields.extend(value.map(|value| (field.to_owned(), value)));
-        Head::from_ipld(&Ipld::Map(fields)).unwrap_err()
-    };
-    for field in ["root", "seq", "clock"] {
-        assert!(broken(field, None).contains(field));
-        broken(field, Some(Ipld::Null));
-    }
-    broken("root", Some(Ipld::Link(block_cid::<NativeHasher>(RAW, b"x"))));
-    broken("seq", Some(int(-1)));
-    broken("clock", Some(map([("f0100", s("1"))])));
-    broken("more", Some(Ipld::Null));
-    Head::from_ipld(&Ipld::Null).unwrap_err();
 }
 
 /// Few keys, so that they meet; some between those of a large tree.

@@ -1,111 +1,18 @@
 //! Receipts that count, and all that look like them.
 
-use bucket_core::car::Car;
-use bucket_core::cid::{CarId, Cid, DAG_CBOR, Hasher, NativeHasher, RAW, SHA2_256, block_cid, sha2_cid};
+use bucket_core::cid::{CarId, DAG_CBOR, NativeHasher, RAW, block_cid, sha2_cid};
 use bucket_core::dag_cbor::{self, Ipld};
 use bucket_core::error::Failure;
 use bucket_core::receipt::Receipt;
 use bucket_core::task::Task;
-use bucket_core::ucan::assertion::{ASSERT, assertion};
-use bucket_core::ucan::{DelegationDraft, Denied, Did, InvocationDraft, Policy};
-use cid::multihash::Multihash;
+use bucket_core::ucan::assertion::assertion;
+use bucket_core::ucan::{DelegationDraft, Denied, InvocationDraft, Policy};
 
+use super::scene::{NOW, Scene, asked, blocks, site, stored};
 use super::{Key, Tx, map, pack, s};
 use crate::space::keys::{self, Kind};
 use crate::space::receipt::{Draft, Signed, task_cid};
-use crate::space::standing::{Blob, Recognised, Standing, Why, recognise};
-
-const NOW: u64 = 1_700_000_000;
-
-impl Key {
-    /// The receipt's CAR, signed by this key.
-    fn receipt(&self, draft: Draft<'_>) -> Vec<u8> {
-        draft.to_car(&self.public(), |message| self.sign(message), Tx::default())
-    }
-
-    /// A delegation on `sub`, to be changed.
-    fn grant(&self, aud: &Key, sub: &Did, change: impl FnOnce(&mut DelegationDraft)) -> Vec<u8> {
-        let mut draft = DelegationDraft {
-            iss: self.did(),
-            aud: aud.did(),
-            sub: Some(sub.clone()),
-            cmd: ASSERT.into(),
-            pol: Policy::default(),
-            nonce: vec![1],
-            meta: None,
-            nbf: None,
-            exp: None,
-        };
-        change(&mut draft);
-        draft.seal(&self.public(), |message| self.sign(message))
-    }
-}
-
-/// The service, a space, its user and a stranger.
-struct Scene {
-    service: Key,
-    user: Key,
-    stranger: Key,
-    space: Did,
-}
-
-/// Where the service has the blob.
-fn site() -> Cid {
-    block_cid::<NativeHasher>(DAG_CBOR, b"a location commitment")
-}
-
-fn stored() -> Ipld {
-    map([("status", s("ok")), ("site", Ipld::Link(site()))])
-}
-
-impl Scene {
-    fn new() -> Self {
-        let [service, user, stranger, space] = [1, 2, 3, 4].map(Key::new);
-        Self { service, user, stranger, space: space.did() }
-    }
-
-    fn add(&self, content: &[u8]) -> Task {
-        let digest = Multihash::<64>::wrap(SHA2_256, &NativeHasher::sha2_256(content)).unwrap();
-        let blob = map([("digest", Ipld::Bytes(digest.to_bytes())), ("size", Ipld::Integer(content.len() as i128))]);
-        let Ipld::Map(args) = map([("blob", blob)]) else { unreachable!() };
-        Task { sub: self.space.clone(), cmd: "/blob/add".into(), args, nonce: vec![7] }
-    }
-
-    fn draft<'a>(&self, service: &'a Did, task: &'a Task) -> Draft<'a> {
-        Draft { service, task, out: Ok(stored()), origin: None, proofs: &[] }
-    }
-
-    /// What a CAR under `key` is worth.
-    fn standing(&self, key: &str, car: &[u8]) -> Standing {
-        let id = CarId::of::<NativeHasher>(car);
-        self.standing_of(key, &Ipld::Link(id.to_cid()), Some(car))
-    }
-
-    fn standing_of(&self, key: &str, value: &Ipld, car: Option<&[u8]>) -> Standing {
-        let cars = |_: &CarId| car.map(<[u8]>::to_vec);
-        recognise::<NativeHasher>(key, value, cars, &self.service.did(), &self.space, NOW)
-    }
-
-    fn recognised(&self, key: &str, car: &[u8]) -> Recognised {
-        match self.standing(key, car) {
-            Standing::Recognised(recognised) => *recognised,
-            other => panic!("{key}: {other:?}"),
-        }
-    }
-
-    #[track_caller]
-    fn refused(&self, what: &str, key: &str, car: &[u8], words: &str) {
-        match self.standing(key, car) {
-            Standing::Unrecognised(why) => assert!(why.to_string().contains(words), "{what}: {why}"),
-            other => panic!("{what}: {other:?}"),
-        }
-    }
-}
-
-fn blocks(car: &[u8]) -> Vec<Vec<u8>> {
-    let car = Car::decode::<NativeHasher>(car.to_vec()).unwrap();
-    car.blocks().map(|(_, data)| data.to_vec()).collect()
-}
+use crate::space::standing::{Blob, Recognised, Standing, Why};
 
 #[test]
 fn a_receipt_of_the_service_counts_under_its_key_and_under_its_tasks() {
@@ -413,11 +320,6 @@ fn nobody_exceeds_capacity() {
     }
     assert!(tried > 100, "{tried}");
     scene.refused("a yes of one's own", &key, &scene.user.receipt(scene.draft(&service, &task)), "expected proofs");
-}
-
-fn asked(scene: &Scene, task: &Task) -> InvocationDraft {
-    let (iss, aud) = (scene.user.did(), Some(scene.service.did()));
-    InvocationDraft { iss, aud, task: task.clone(), prf: vec![], meta: None, exp: None, iat: None, cause: None }
 }
 
 #[test]
