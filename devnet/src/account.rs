@@ -35,7 +35,7 @@ impl Account {
 
     fn named(seed: &str, name: &str) -> Result<Self> {
         // One in 2^128 hashes is no valid key; the attempt makes the derivation total.
-        for attempt in 0u8.. {
+        for attempt in 0..=u8::MAX {
             let hash = blake2b_256(format!("{seed}/{name}/{attempt}").as_bytes());
             if let Ok(key) = SigningKey::from_slice(&hash) {
                 return Self::from_key(key);

@@ -42,11 +42,8 @@ pub fn call_tree(message: &Message, result: &ApplyRet) -> ExecutionTrace {
     for event in &result.exec_trace {
         builder.take(event);
     }
-    let Builder { open, mut roots, loose } = builder;
-    // Calls that are still open were cut off, as by running out of gas.
-    for cut_off in open.into_iter().rev() {
-        roots.push(cut_off);
-    }
+    // The FVM tells the end of each call that it told of, also of those that ran out of gas.
+    let Builder { roots, loose, .. } = builder;
     let mut root = roots.into_iter().next().unwrap_or_else(|| not_started(message, result));
     root.gas_charges.extend(loose);
     root
