@@ -67,7 +67,7 @@ impl Space {
 struct By {
     /// Edit with this key (a name or a DID). Default: the key that edited last, or the space's own
     #[arg(long = "as", value_name = "KEY")]
-    key: Option<String>,
+    by: Option<String>,
 
     /// Delegations of /space/push from the space to the key, in any order; may be given several times
     #[arg(long, value_name = "FILE")]
@@ -83,7 +83,7 @@ impl By {
             what: "who edits",
             hint: "Name a key with --as, and what gives its right with --proof.",
         };
-        let key = match (&self.key, &known) {
+        let key = match (&self.by, &known) {
             (Some(key), _) => wallet.identity(key)?,
             (None, Some(author)) => wallet.identity(author.did.as_str())?,
             (None, None) => wallet.identity_of(replica.space())?.ok_or(unset)?,
