@@ -138,6 +138,8 @@ pub enum ClientError {
         url: String,
         /// What came instead.
         why: String,
+        /// Whether the same may succeed later.
+        transient: bool,
     },
     /// No key to sign with.
     #[error("no key to sign with")]
@@ -248,6 +250,7 @@ impl ClientError {
             Self::Denied(denied) => return denied_hint(denied).map(Into::into),
             Self::Space(error) => return error.hint().map(Into::into),
             Self::Store(failure) => return store_hint(&failure.name).map(Into::into),
+            Self::S3(error) if error.transient => "Start the store, or name another with --s3.".into(),
             Self::Upload { .. } => "The same command again goes on where this one ended.".into(),
             Self::NoKey => "Make a key with `bucket wallet new` or take one with `bucket wallet import`.".into(),
             Self::Undeployable { .. } => {

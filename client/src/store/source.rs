@@ -106,11 +106,8 @@ fn pack(file: &mut File) -> io::Result<(Cid, Vec<Part>)> {
     }
     let root = dag_cbor::encode(&Ipld::List(links));
     let cid = block_cid::<NativeHasher>(DAG_CBOR, &root);
-    let header = [("roots".to_owned(), Ipld::List(vec![Ipld::Link(cid)])), ("version".to_owned(), Ipld::Integer(1))];
-    let header = dag_cbor::encode(&Ipld::Map(header.into()));
     let mut begin = Vec::new();
-    write_varint(&mut begin, header.len());
-    begin.extend(header);
+    archive::write_header(&mut begin, &[cid]);
     parts.insert(0, Part::Made(begin));
     parts.push(Part::Made([section(&cid, root.len()), root].concat()));
     Ok((cid, parts))
@@ -118,20 +115,9 @@ fn pack(file: &mut File) -> io::Result<(Cid, Vec<Part>)> {
 
 /// What stands before a block's data in a CAR.
 fn section(cid: &Cid, data: usize) -> Vec<u8> {
-    let name = cid.to_bytes();
     let mut bytes = Vec::new();
-    write_varint(&mut bytes, name.len() + data);
-    bytes.extend(name);
+    archive::write_lead(&mut bytes, cid, data);
     bytes
-}
-
-/// Appends an unsigned varint (multiformats/unsigned-varint).
-fn write_varint(out: &mut Vec<u8>, mut value: usize) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }
 
 struct Reader {

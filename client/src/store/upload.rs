@@ -34,17 +34,8 @@ pub enum Put {
     There,
 }
 
-/// Why a PUT failed.
-#[derive(Debug)]
-pub struct PutError {
-    /// What came instead.
-    pub error: ClientError,
-    /// Whether the same may succeed later.
-    pub transient: bool,
-}
-
 /// Puts a CAR, and tells how many bytes are on their way whenever some more are.
-pub async fn put(source: &Source, upload: &Upload, tell: impl Fn(u64)) -> Result<Put, PutError> {
+pub async fn put(source: &Source, upload: &Upload, tell: impl Fn(u64)) -> Result<Put, ClientError> {
     let url = Url::parse(&upload.url).map_err(|error| failed(None, false, error.to_string()))?;
     let http = reqwest::Client::builder().no_proxy_for(&url).connect_timeout(CONNECT_TIMEOUT);
     let http = http.redirect(reqwest::redirect::Policy::none()).build();
@@ -86,15 +77,14 @@ pub async fn put(source: &Source, upload: &Upload, tell: impl Fn(u64)) -> Result
 }
 
 /// The URL's query is a signature, which is nobody's business.
-fn failed(url: Option<&Url>, transient: bool, why: String) -> PutError {
+fn failed(url: Option<&Url>, transient: bool, why: String) -> ClientError {
     let url = url.map(|url| format!("{}{}", url.origin().ascii_serialization(), url.path())).unwrap_or_default();
-    PutError { error: ClientError::Upload { url, why }, transient }
+    ClientError::Upload { url, why, transient }
 }
 
 /// The CAR as a body: read by a thread of its own, a little ahead.
-fn body(source: &Source, url: &Url, moved: Arc<AtomicU64>) -> Result<Body, PutError> {
-    let unreadable = |error| PutError { error: ClientError::file(&source.path, error), transient: false };
-    let mut reader = source.reader().map_err(unreadable)?;
+fn body(source: &Source, url: &Url, moved: Arc<AtomicU64>) -> Result<Body, ClientError> {
+    let mut reader = source.reader().map_err(|error| ClientError::file(&source.path, error))?;
     let (sender, receiver) = tokio::sync::mpsc::channel(AHEAD);
     std::thread::Builder::new()
         .name("upload".into())

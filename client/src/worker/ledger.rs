@@ -15,7 +15,9 @@ const ATTEMPTS: TableDefinition<(&str, &[u8], u64), &[u8]> = TableDefinition::ne
 /// bucket → bytes that are allocated.
 const USED: TableDefinition<&str, u64> = TableDefinition::new("used");
 /// (bucket, link, idempotency key) → what became of the task.
-const MEMO: TableDefinition<(&str, &[u8], &[u8]), &[u8]> = TableDefinition::new("memo");
+const MEMO: TableDefinition<Place, &[u8]> = TableDefinition::new("memo");
+
+type Place = (&'static str, &'static [u8], &'static [u8]);
 
 /// The name of an idempotency key.
 pub type Key = [u8; 32];

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bucket_client::ClientError;
 use bucket_client::store::Source;
 use bucket_client::store::upload::{Put, put};
 use bucket_client::worker::Settings;
@@ -43,11 +44,11 @@ fn a_file_is_packed_put_and_proven() {
     let send = |upload: &Upload| shop.runtime.block_on(put(&source, upload, |now| moved.store(now, Ordering::Relaxed)));
     // What is nobody's doing may go better next time; what isn't signed never will.
     let elsewhere = Upload { url: "http://127.0.0.1:9/".into(), ..upload.clone() };
-    assert!(send(&elsewhere).unwrap_err().transient);
+    assert!(matches!(send(&elsewhere), Err(ClientError::Upload { transient: true, .. })));
     let forged = Upload { url: upload.url.replace("X-Amz-Expires=7200", "X-Amz-Expires=7201"), ..upload.clone() };
     let refused = send(&forged).unwrap_err();
-    assert!(!refused.transient);
-    let words = refused.error.to_string();
+    assert!(matches!(refused, ClientError::Upload { transient: false, .. }));
+    let words = refused.to_string();
     assert!(words.contains("403") && words.contains("SignatureDoesNotMatch") && !words.contains("X-Amz"), "{words}");
 
     assert_eq!(send(&upload).unwrap(), Put::Done);

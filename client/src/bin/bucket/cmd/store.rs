@@ -82,12 +82,19 @@ impl Add {
         let Source { id: link, size, .. } = source;
         cx.note(format!("{} is CAR {link} ({size} bytes)", source.path.display()));
         let client = cx.signing_client().await?;
-        let task = add(&bucket, link, size, task::nonce()?);
-        let draft = task::Draft { bucket: task.sub, cmd: task.cmd, args: task.args, files: vec![], nonce: task.nonce };
-        let packed = Packed::new(cx, bucket.clone(), sign.pack(cx, draft)?);
-        let asked = packed.id;
-        client.invoke(packed.params()).await?;
-        let proven = Proven::read(&client.wait_receipt(&bucket, &asked).await?)?;
+        let proven = match asked_before(cx, &client, &bucket, &link, size).await? {
+            // What is stored, or waited for, needs no message.
+            Some(proven) => proven,
+            None => {
+                let task = add(&bucket, link, size, task::nonce()?);
+                let (cmd, args, nonce) = (task.cmd, task.args, task.nonce);
+                let draft = task::Draft { bucket: task.sub, cmd, args, files: vec![], nonce };
+                let packed = Packed::new(cx, bucket.clone(), sign.pack(cx, draft)?);
+                let asked = packed.id;
+                client.invoke(packed.params()).await?;
+                Proven::read(&client.wait_receipt(&bucket, &asked).await?)?
+            }
+        };
         let adding = Adding { cx, client, bucket, source, no_upload, until: Instant::now() + cx.timeout() };
         let (proven, uploaded) = adding.follow(proven).await?;
         let Proven { entry, receipt } = &proven;
@@ -104,6 +111,19 @@ impl Add {
             None => Ok(Answer::text(json, table(&lines)).judged(good)),
         }
     }
+}
+
+/// The entry, if it is where another message wouldn't change it.
+async fn asked_before(
+    cx: &Context,
+    client: &ActorClient,
+    bucket: &BucketId,
+    link: &CarId,
+    size: u64,
+) -> Result<Option<Proven>, ClientError> {
+    let (_, Some(entry)) = index::entry(&cx.gateway()?, bucket, link).await? else { return Ok(None) };
+    let same = entry.car == Some((*link, size)) && matches!(entry.status, Status::Ok | Status::Receiving);
+    if same { client.prove_entry(bucket, link, &entry).await } else { Ok(None) }
 }
 
 fn why(status: Status) -> &'static str {
@@ -178,11 +198,13 @@ impl Adding<'_> {
             tries += 1;
             match upload::put(source, &upload, tell).await {
                 Ok(put) => return Ok(Some(put)),
-                Err(failed) if failed.transient && tries < TRIES && Instant::now() < self.until => {
-                    cx.note(format!("{}; trying again", failed.error));
+                Err(error @ ClientError::Upload { transient: true, .. })
+                    if tries < TRIES && Instant::now() < self.until =>
+                {
+                    cx.note(format!("{error}; trying again"));
                     tokio::time::sleep(RETRY).await;
                 }
-                Err(failed) => return Err(failed.error),
+                Err(error) => return Err(error),
             }
         }
     }

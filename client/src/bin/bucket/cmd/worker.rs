@@ -91,7 +91,8 @@ impl Worker {
         let chain = cx.signing_chain().await?.with_confidence(0).with_progress(Progress::default());
         let client = ActorClient::on(chain, cx.actor()?).with_gateway(cx.gateway()?);
         let buckets = (!bucket.is_empty()).then(|| bucket.iter().cloned().collect());
-        let settings = Settings { confidence, buckets, poll: Duration::from_secs_f64(*poll), ..Settings::new(*capacity) };
+        let settings =
+            Settings { confidence, buckets, poll: Duration::from_secs_f64(*poll), ..Settings::new(*capacity) };
         let mut service = Service::open(client.clone(), key.clone(), &data)?;
         let mut worker = worker::Worker::new(client, key, s3, ledger, settings);
         if !cx.is_quiet() {
