@@ -2,32 +2,18 @@ use std::path::PathBuf;
 
 use bucket_core::car::Transaction;
 use bucket_core::cid::NativeHasher;
-use bucket_core::dag_cbor::{self, Ipld};
+use bucket_core::dag_cbor::Ipld;
 use bucket_core::task::Task;
 use multihash_codetable::{Code, MultihashDigest};
 
 use super::*;
 
-fn varint(out: &mut Vec<u8>, mut value: usize) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
 /// A CARv1 with these roots and blocks, whatever they are.
 fn car(roots: &[Cid], blocks: &[(Cid, &[u8])]) -> Vec<u8> {
-    let roots = Ipld::List(roots.iter().copied().map(Ipld::Link).collect());
-    let header = Ipld::Map([("roots".to_owned(), roots), ("version".to_owned(), Ipld::Integer(1))].into());
-    let header = dag_cbor::encode(&header);
     let mut out = Vec::new();
-    varint(&mut out, header.len());
-    out.extend(header);
+    archive::write_header(&mut out, roots);
     for (cid, data) in blocks {
-        let cid = cid.to_bytes();
-        varint(&mut out, cid.len() + data.len());
-        out.extend(cid);
+        archive::write_lead(&mut out, cid, data.len());
         out.extend(*data);
     }
     out

@@ -1,5 +1,6 @@
 //! The claim, a proof's first block, and the file around it.
 
+use bucket_core::car::archive;
 use bucket_core::cid::{CarId, DAG_CBOR, NativeHasher, block_cid};
 use bucket_core::dag_cbor::{self, Ipld};
 use bucket_core::did::BucketId;
@@ -81,22 +82,11 @@ pub(super) fn encode(proof: &Proof) -> (Cid, Vec<u8>) {
 
 /// A CARv1 (ipld.io, specs/transport/car/carv1).
 pub(super) fn car<'b>(root: &Cid, blocks: impl Iterator<Item = (&'b Cid, &'b [u8])>) -> Vec<u8> {
-    let roots = Ipld::List(vec![Ipld::Link(*root)]);
-    let header = Ipld::Map([("roots".to_owned(), roots), ("version".to_owned(), Ipld::Integer(1))].into());
-    let header = dag_cbor::encode(&header);
     let mut out = Vec::new();
-    section(&mut out, &[&header]);
-    blocks.for_each(|(cid, data)| section(&mut out, &[&cid.to_bytes(), data]));
-    out
-}
-
-/// Appends the parts behind their length, an unsigned varint.
-fn section(out: &mut Vec<u8>, parts: &[&[u8]]) {
-    let mut length: usize = parts.iter().map(|part| part.len()).sum();
-    while length >= 0x80 {
-        out.push(length as u8 | 0x80);
-        length >>= 7;
+    archive::write_header(&mut out, &[*root]);
+    for (cid, data) in blocks {
+        archive::write_lead(&mut out, cid, data.len());
+        out.extend_from_slice(data);
     }
-    out.push(length as u8);
-    parts.iter().for_each(|part| out.extend_from_slice(part));
+    out
 }

@@ -223,8 +223,24 @@ fn varint(bytes: &[u8], at: usize) -> Result<(u64, usize), CarError> {
     }
 }
 
+/// Appends the header of a CAR with these roots, behind its length.
+pub fn write_header(out: &mut Vec<u8>, roots: &[Cid]) {
+    let roots = Ipld::List(roots.iter().copied().map(Ipld::Link).collect());
+    let header = Ipld::Map([("roots".to_owned(), roots), ("version".to_owned(), Ipld::Integer(1))].into());
+    let header = dag_cbor::encode(&header);
+    write_varint(out, header.len() as u64);
+    out.extend(header);
+}
+
+/// Appends what stands before a block of `size` bytes: their length together, and its CID.
+pub fn write_lead(out: &mut Vec<u8>, cid: &Cid, size: usize) {
+    let cid = cid.to_bytes();
+    write_varint(out, (cid.len() + size) as u64);
+    out.extend(cid);
+}
+
 /// Appends an unsigned varint.
-pub(super) fn write_varint(out: &mut Vec<u8>, mut value: u64) {
+fn write_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;

@@ -4,9 +4,12 @@ use std::marker::PhantomData;
 
 use cid::Cid;
 
-use super::archive::write_varint;
+use super::archive::{write_header, write_lead};
 use crate::cid::{DAG_CBOR, Hasher, RAW, block_cid};
 use crate::dag_cbor::{self, Ipld};
+
+/// A header with one of our CIDs, and its length.
+const HEADER_BYTES: usize = 59;
 
 /// Collects blocks; the last one written is the root.
 #[derive(Debug, Clone)]
@@ -42,9 +45,7 @@ impl<H: Hasher> Transaction<H> {
     /// Writes a block that is encoded already.
     pub fn write_block(&mut self, codec: u64, data: &[u8]) -> Cid {
         let cid = block_cid::<H>(codec, data);
-        let name = cid.to_bytes();
-        write_varint(&mut self.body, (name.len() + data.len()) as u64);
-        self.body.extend(name);
+        write_lead(&mut self.body, &cid, data.len());
         self.body.extend(data);
         self.root = Some(cid);
         cid
@@ -53,12 +54,8 @@ impl<H: Hasher> Transaction<H> {
     /// The CAR: header with the last block as the root, then the blocks in the order of the writes.
     pub fn commit(self) -> Result<Vec<u8>, EmptyTransaction> {
         let root = self.root.ok_or(EmptyTransaction)?;
-        let header =
-            [("roots".to_owned(), Ipld::List(vec![Ipld::Link(root)])), ("version".to_owned(), Ipld::Integer(1))];
-        let header = dag_cbor::encode(&Ipld::Map(header.into()));
-        let mut out = Vec::with_capacity(header.len() + 1 + self.body.len());
-        write_varint(&mut out, header.len() as u64);
-        out.extend(header);
+        let mut out = Vec::with_capacity(HEADER_BYTES + self.body.len());
+        write_header(&mut out, &[root]);
         out.extend(self.body);
         Ok(out)
     }

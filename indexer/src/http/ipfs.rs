@@ -11,6 +11,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::header::*;
 use axum::http::{HeaderMap, HeaderName, StatusCode, response::Builder};
 use axum::response::Response;
+use bucket_core::car::archive;
 use bucket_core::cid::{CAR, CarId, DAG_CBOR};
 use bucket_core::dag_cbor::{self, Ipld};
 use bytes::Bytes;
@@ -167,29 +168,16 @@ impl App {
     }
 }
 
-fn varint(out: &mut Vec<u8>, mut value: usize) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
 /// A CAR's header with one root.
 fn header(root: &Cid) -> Vec<u8> {
-    let fields = [("roots", Ipld::List(vec![Ipld::Link(*root)])), ("version", Ipld::Integer(1))];
-    let header = dag_cbor::encode(&Ipld::Map(fields.map(|(key, value)| (key.to_owned(), value)).into()));
-    let mut out = Vec::with_capacity(header.len() + 2);
-    varint(&mut out, header.len());
-    out.extend(header);
+    let mut out = Vec::new();
+    archive::write_header(&mut out, &[*root]);
     out
 }
 
 fn section(cid: &Cid, block: &[u8]) -> Vec<u8> {
-    let cid = cid.to_bytes();
-    let mut out = Vec::with_capacity(cid.len() + block.len() + 5);
-    varint(&mut out, cid.len() + block.len());
-    out.extend(cid);
+    let mut out = Vec::new();
+    archive::write_lead(&mut out, cid, block.len());
     out.extend(block);
     out
 }
