@@ -78,6 +78,7 @@ impl Town {
 
     /// The user changes the replica offline, and pushes.
     fn edit(&self, changes: Vec<(String, Option<Ipld>)>, blocks: &[&[u8]]) {
+        self.shop.world.catch_up();
         let author = Author { did: self.user.did(), proofs: vec![] };
         self.replica
             .write(|kept| {
@@ -97,7 +98,9 @@ impl Town {
     /// Lets the service look once; answers whether it changed the space.
     fn serve(&self) -> bool {
         self.shop.world.catch_up();
-        self.shop.runtime.block_on(self.service.once()).unwrap() == 1
+        let changed = self.shop.runtime.block_on(self.service.once()).unwrap() == 1;
+        println!("{:#?}", std::mem::take(&mut *self.shop.notes.lock().unwrap()));
+        changed
     }
 
     /// The space as the user's replica has it after a pull.
@@ -143,6 +146,7 @@ fn a_queued_blob_is_stored_and_its_receipts_are_in_the_space() {
     let request = town.ask("/blob/add", blob(&content), 0);
     let key = request.key.clone().expect("a blob's key");
     town.queue(&request);
+    println!("{:?}", town.standing(&request.queue));
     assert!(town.serve());
     let space = town.space();
     assert!(!space.contains_key(&request.queue) && space.contains_key(&request.invoked));

@@ -154,9 +154,12 @@ impl App {
         if cid.hash().code() == IDENTITY {
             return Ok(Some(Bytes::copy_from_slice(cid.hash().digest())));
         }
-        if let Ok(car) = CarId::try_from(cid) {
-            return Ok(self.cars.get(&car).await?);
+        if let Ok(car) = CarId::try_from(cid)
+            && let Some(file) = self.cars.get(&car).await?
+        {
+            return Ok(Some(file));
         }
+        // A CAR may travel in another one, too.
         if let Some((car, at, len)) = self.store.car_block(cid).await? {
             let file = self.cars.get(&car).await?;
             let lost = || ApiError::Internal(anyhow::anyhow!("block {cid} is indexed in {car}, which is missing"));

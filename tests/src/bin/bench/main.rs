@@ -4,6 +4,8 @@
 
 mod decode;
 mod gas;
+mod store;
+mod sync;
 mod tasks;
 
 use std::process::ExitCode;
@@ -51,7 +53,8 @@ impl Report {
 
 type Bench = (&'static str, fn(&Report) -> anyhow::Result<()>);
 
-const BENCHES: [Bench; 3] = [("gas", gas::run), ("tasks", tasks::run), ("decode", decode::run)];
+const BENCHES: [Bench; 5] =
+    [("gas", gas::run), ("tasks", tasks::run), ("decode", decode::run), ("sync", sync::run), ("store", store::run)];
 
 fn main() -> ExitCode {
     let (flags, names): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|arg| arg.starts_with("--"));
