@@ -168,10 +168,22 @@ impl Identity {
         task: Task,
         proofs: &[Vec<u8>],
         exp: Option<u64>,
+        transaction: Transaction<NativeHasher>,
+    ) -> Vec<u8> {
+        self.invoke_at(None, task, proofs, exp, transaction)
+    }
+
+    /// The same for an audience: who is to run it, if that isn't the subject.
+    pub fn invoke_at(
+        &self,
+        aud: Option<BucketId>,
+        task: Task,
+        proofs: &[Vec<u8>],
+        exp: Option<u64>,
         mut transaction: Transaction<NativeHasher>,
     ) -> Vec<u8> {
         let prf: Vec<Cid> = proofs.iter().map(|proof| transaction.write_block(DAG_CBOR, proof)).collect();
-        let draft = InvocationDraft { iss: self.did(), aud: None, task, prf, meta: None, exp, iat: None, cause: None };
+        let draft = InvocationDraft { iss: self.did(), aud, task, prf, meta: None, exp, iat: None, cause: None };
         transaction.write_block(DAG_CBOR, &self.seal(&draft));
         transaction.commit().expect("the invocation was written")
     }

@@ -54,8 +54,20 @@ impl Draft {
     /// The same CAR, signed by `key`: the task is an invocation's, and its chain of proofs, which is looked for among
     /// `held`, stands before it. `exp` and `now` are seconds in unix time.
     pub fn sign(self, key: &Identity, held: &[Held], exp: Option<u64>, now: u64) -> Result<Vec<u8>, ClientError> {
+        self.sign_at(None, key, held, exp, now)
+    }
+
+    /// The same for an audience: who is to run it, if that isn't the bucket.
+    pub fn sign_at(
+        self,
+        aud: Option<BucketId>,
+        key: &Identity,
+        held: &[Held],
+        exp: Option<u64>,
+        now: u64,
+    ) -> Result<Vec<u8>, ClientError> {
         let (task, transaction) = self.write()?;
-        sized(sign::invocation(key, task, transaction, held, exp, now)?)
+        sized(sign::invocation_at(aud, key, task, transaction, held, exp, now)?)
     }
 
     fn write(self) -> Result<(Task, Transaction<NativeHasher>), ClientError> {

@@ -242,7 +242,7 @@ impl Service {
             let edit = Edit::new(ops).map_err(SpaceError::from)?;
             let prepared = replica.read(|kept| {
                 let push = Push { base: kept.head()?.root, edit, upto: None };
-                push.prepare::<NativeHasher>(&Nodes(kept)).map_err(|error| SpaceError::Tree(error))
+                push.prepare::<NativeHasher>(&Nodes(kept)).map_err(SpaceError::Tree)
             })?;
             if prepared.written.root != prepared.push.base {
                 let transaction = prepared.blocks(cars.values().map(Vec::as_slice));

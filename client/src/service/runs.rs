@@ -139,7 +139,7 @@ mod tests {
         let sub: BucketId = "did:key:zSpace".parse().unwrap();
         let task = Task { sub, cmd: "/blob/add".into(), args: BTreeMap::new(), nonce: vec![n] };
         let ran = block_cid::<NativeHasher>(DAG_CBOR, &dag_cbor::encode(&task.to_ipld()));
-        let receipt = (n % 2 == 0).then(|| vec![n; 9]);
+        let receipt = n.is_multiple_of(2).then(|| vec![n; 9]);
         Run { ran, task, receipt, last, written }
     }
 

@@ -77,6 +77,19 @@ pub fn invocation(
     exp: Option<u64>,
     now: u64,
 ) -> Result<Vec<u8>, ClientError> {
+    invocation_at(None, key, task, transaction, held, exp, now)
+}
+
+/// The same for an audience: who is to run it, if that isn't the bucket.
+pub fn invocation_at(
+    aud: Option<BucketId>,
+    key: &Identity,
+    task: Task,
+    transaction: Transaction<NativeHasher>,
+    held: &[Held],
+    exp: Option<u64>,
+    now: u64,
+) -> Result<Vec<u8>, ClientError> {
     let args = Ipld::Map(task.args.clone());
     let accept = |way: &[&Held]| {
         chain::check(way, now, Some(&task.cmd))?;
@@ -84,7 +97,7 @@ pub fn invocation(
     };
     let proofs = chain::find(held, &task.sub, &key.did(), accept)?;
     let proofs: Vec<_> = proofs.into_iter().map(|held| held.token.bytes.clone()).collect();
-    Ok(key.invoke(task, &proofs, exp, transaction))
+    Ok(key.invoke_at(aud, task, &proofs, exp, transaction))
 }
 
 pub(crate) fn check_policy(held: &Held, args: &Ipld) -> Result<(), Denied> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use bucket_client::ucan::Held;
 use bucket_client::{ClientError, Identity, task};
+use bucket_core::did::BucketId;
 
 use super::{now, read};
 use crate::context::Context;
@@ -23,6 +24,10 @@ pub struct Sign {
     /// The last second at which the signature counts, in unix time. Default: none
     #[arg(long, value_name = "SECONDS")]
     pub exp: Option<u64>,
+
+    /// Who is to run it, such as the service of a space. Default: the bucket itself, which refuses what is for others
+    #[arg(long, value_name = "DID")]
+    pub audience: Option<BucketId>,
 }
 
 impl Sign {
@@ -40,10 +45,10 @@ impl Sign {
     /// Packs a task, signed if there is somebody to sign.
     pub fn pack(&self, cx: &Context, draft: task::Draft) -> Result<Vec<u8>, ClientError> {
         match self.identity(cx)? {
-            Some(key) => draft.sign(&key, &self.held()?, self.exp, now()),
-            None if !self.proof.is_empty() || self.exp.is_some() => {
-                Err(ClientError::Input("expected --as with --proof and --exp: they are for what is signed".into()))
-            }
+            Some(key) => draft.sign_at(self.audience.clone(), &key, &self.held()?, self.exp, now()),
+            None if !self.proof.is_empty() || self.exp.is_some() || self.audience.is_some() => Err(ClientError::Input(
+                "expected --as with --proof, --exp and --audience: they are for what is signed".into(),
+            )),
             None => draft.pack(),
         }
     }

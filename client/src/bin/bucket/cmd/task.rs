@@ -30,7 +30,7 @@ pub struct Task {
     pub file: Vec<(String, PathBuf)>,
 
     /// Send this CAR as it is; its root must be a task for the bucket
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "proof", "exp"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "proof", "exp", "audience"])]
     pub car: Option<PathBuf>,
 
     /// The nonce; the same task with the same nonce runs once. Default: random
