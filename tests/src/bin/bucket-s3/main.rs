@@ -1,4 +1,4 @@
-//! An S3 server over a folder, for demonstrations and laptops: `s3 --dir DIR --access-key KEY --secret-key SECRET`.
+//! An S3 server over a folder, for demonstrations and laptops: `bucket-s3 --dir DIR --access-key KEY --secret-key SECRET`.
 //!
 //! Prints its URL when it is ready, and serves until it is told to end (ctrl-c or SIGTERM).
 
