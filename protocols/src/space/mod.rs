@@ -20,15 +20,13 @@ pub mod standing;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use bucket_core::car::Car;
-use bucket_core::cid::{Cid, DAG_CBOR, Hasher};
+use bucket_core::cid::{DAG_CBOR, Hasher};
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::error::{Error, Failure};
-use bucket_core::prolly::{Blocks, ProllyError, Tree, Written};
+use bucket_core::prolly::{ProllyError, Tree, Written};
 use bucket_core::protocol::{Call, Cx, Protocol, Weight};
 use bucket_core::task::Task;
 
@@ -101,8 +99,7 @@ fn author(call: &Call<'_>) -> String {
 
 /// The new tree, by the nodes of the old one that the CAR brings along.
 fn apply<H: Hasher>(car: &Car, head: &Head, edit: &Edit) -> Result<Written, Failure> {
-    let witness = Witness(car.blocks().collect());
-    Tree::<_, H>::new(&witness, head.root).apply(edit.ops()).map_err(|error| match error {
+    Tree::<_, H>::new(car, head.root).apply(edit.ops()).map_err(|error| match error {
         ProllyError::Missing(cid) => {
             let message = format!("expected the node {cid} of the tree {} in the CAR, got none", head.root);
             Failure::new("BlockMissing", message)
@@ -111,20 +108,6 @@ fn apply<H: Hasher>(car: &Car, head: &Head, edit: &Edit) -> Result<Written, Fail
         // The root is one that this protocol came to, and its nodes are known by their hashes.
         other => Failure::new("TreeInvalid", other.to_string()),
     })
-}
-
-/// Blocks of a CAR, looked up more often than a walk through it would allow.
-struct Witness<'a>(BTreeMap<Cid, &'a [u8]>);
-
-impl Blocks for Witness<'_> {
-    fn get(&self, cid: &Cid) -> Result<Option<Cow<'_, [u8]>>, String> {
-        Ok(self.0.get(cid).copied().map(Cow::Borrowed))
-    }
-
-    /// By the CAR's decoder.
-    fn hashed(&self) -> bool {
-        true
-    }
 }
 
 fn rows(cx: &mut Cx<'_>, call: &Call<'_>, head: &Head, edit: &Edit) {
