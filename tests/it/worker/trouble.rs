@@ -1,12 +1,14 @@
 //! What goes wrong around the worker stays where it is.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bucket_client::worker::Settings;
 use bucket_core::cid::NativeHasher;
 use bucket_core::dag_cbor::Ipld;
 use bucket_devnet::node::Reorg;
 use bucket_protocols::store::{self, Status, event};
+use bucket_rpc::methods::MpoolGetNonce;
 use bucket_tests::cars::id;
 use bucket_tests::keys::{self, chain, ed25519};
 use bucket_tests::s3::S3;
@@ -148,6 +150,45 @@ fn nothing_is_done_before_it_has_the_confidence_that_was_asked_for() {
     shop.world.devnet.mine(2).unwrap();
     shop.good_turn();
     shop.stands(&one, Status::Receiving);
+}
+
+/// The indexer begins anew over what it has, and looks at the chain so often.
+fn restart_indexer(shop: &mut Shop, poll: Duration) {
+    shop.world.config.poll_interval = poll;
+    let data = shop.world.config.data.clone();
+    shop.world.restart_indexer(&data);
+    let looked = || shop.runtime.block_on(shop.world.gateway.json("v1/status")).unwrap()["chain"].is_number();
+    while !looked() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn an_event_is_told_once_though_the_index_is_behind() {
+    let mut shop = Shop::new();
+    let one = car("one", 10);
+    shop.add(&one).unwrap();
+    shop.world.catch_up();
+    restart_indexer(&mut shop, Duration::from_secs(3600));
+    shop.start(Settings::new(CAPACITY));
+    let once = |shop: &Shop| shop.runtime.block_on(shop.worker.as_ref().unwrap().once()).unwrap();
+    assert_eq!(once(&shop), 0);
+    // The index shows what was to be done before. This worker remembers, the next one has to ask the chain.
+    assert_eq!(once(&shop), 0);
+    shop.start(Settings::new(CAPACITY));
+    assert_eq!(once(&shop), 1, "{:#?}", shop.notes.lock().unwrap());
+    let told = shop.notes.lock().unwrap().join("\n");
+    assert!(told.contains("does not have"), "the chain has the receipt, the index doesn't yet: {told}");
+
+    restart_indexer(&mut shop, Duration::from_millis(20));
+    shop.start(Settings::new(CAPACITY));
+    shop.good_turn();
+    shop.stands(&one, Status::Receiving);
+    assert_eq!(shop.events(), ["/store/add", "/store/receive"]);
+    let payer = shop.payer();
+    let address = payer.chain().signer().unwrap().address();
+    let paid = payer.chain().rpc().call::<MpoolGetNonce>((address.into(),));
+    assert_eq!(shop.runtime.block_on(paid).unwrap(), 1, "one message, paid for once");
 }
 
 #[test]
