@@ -8,6 +8,7 @@ mod gas;
 mod hooks;
 mod js;
 mod kill;
+mod replica;
 mod scenario;
 mod service;
 mod ucanto;

@@ -207,6 +207,16 @@ impl Change {
         self.set(TRUST, &Ipld::List(trusted.iter().map(text).collect()))
     }
 
+    /// Trusts `signer` if it is the first that signs: it comes from where the user said that the indexer is. Tells whether it
+    /// is trusted.
+    pub fn meet(&self, signer: &BucketId) -> Result<bool, SpaceError> {
+        let trusted = self.trusted()?;
+        if trusted.is_empty() {
+            self.trust(signer)?;
+        }
+        Ok(trusted.is_empty() || trusted.contains(signer))
+    }
+
     /// Edits as `author` from now on.
     pub fn set_author(&self, author: &Author) -> Result<(), SpaceError> {
         let proofs = author.proofs.iter().cloned().map(Ipld::Bytes);

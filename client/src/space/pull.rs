@@ -57,14 +57,7 @@ pub async fn pull(replica: &Replica, client: &ActorClient) -> Result<Pulled, Cli
     let Some(found) = find(replica.space(), client, gateway).await? else {
         return unpushed(replica, before);
     };
-    let stranger = replica.write(|kept| {
-        let (trusted, Some(signer)) = (kept.trusted()?, &found.signer) else { return Ok(false) };
-        // Who was there first is trusted: it came from where the user said that the indexer is.
-        if trusted.is_empty() {
-            kept.trust(signer)?;
-        }
-        Ok(!trusted.is_empty() && !trusted.contains(signer))
-    })?;
+    let stranger = replica.write(|kept| Ok(!found.signer.as_ref().map_or(Ok(true), |signer| kept.meet(signer))?))?;
     let mut taken_back = false;
     if is_later(&before, &found.head) {
         taken_back = !still_there(replica, client, &before).await?;

@@ -160,8 +160,10 @@ async fn send(replica: &Replica, client: &ActorClient, packed: Packed) -> Result
         ClientError::Mismatch { expected: format!("root {}", prepared.written.root), got: "another".into() }
     })?;
     let signed = pull::signed(space, client.gateway()?, &head, &id).await?;
-    let evidence = Evidence { car: Some(id), signed: signed.map(|(signed, _)| signed) };
+    let (signed, signer) = signed.unzip();
+    let evidence = Evidence { car: Some(id), signed };
     replica.write(|kept| {
+        signer.iter().try_for_each(|signer| kept.meet(signer).map(drop))?;
         prepared.written.nodes.iter().try_for_each(|(_, node)| kept.put_block(node))?;
         kept.advance(&head, &evidence)?;
         kept.end_push(&id, true)

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bucket_client::space::kept::Holds as _;
 use bucket_client::space::push::Sent;
 use bucket_client::space::remote::Remote;
-use bucket_client::space::{pull, push, serve, sync};
+use bucket_client::space::{Replica, pull, push, serve, sync};
 use bucket_client::{ClientError, dag_json};
 use bucket_core::did::BucketId;
 use serde_json::{Value, json};
@@ -77,12 +77,20 @@ pub struct Serve {
     listen: SocketAddr,
 }
 
+/// Remembers who is trusted. A replica that isn't there is made only if there is somebody.
+fn believe(replica: &Replica, signers: &[BucketId]) -> Result<(), ClientError> {
+    if !signers.is_empty() {
+        replica.write(|kept| signers.iter().try_for_each(|signer| kept.trust(signer)))?;
+    }
+    Ok(())
+}
+
 impl Pull {
     pub async fn run(self, cx: &Context) -> Result<Answer, ClientError> {
         let Self { bucket, trust } = self;
         let replica = replica(cx, &bucket)?;
         let client = cx.client().await?;
-        replica.write(|kept| trust.iter().try_for_each(|signer| kept.trust(signer)))?;
+        believe(&replica, &trust)?;
         let pulled = pull::pull(&replica, &client).await?;
         if let (true, Some(signer)) = (pulled.stranger, &pulled.signer) {
             cx.note(format!("the indexer signs as {signer}, whom this replica doesn't trust: see --trust"));
@@ -145,7 +153,7 @@ impl Sync {
         let Self { bucket, url, trust } = self;
         let replica = replica(cx, &bucket)?;
         let remote = Remote::new(&url)?;
-        replica.write(|kept| trust.iter().try_for_each(|signer| kept.trust(signer)))?;
+        believe(&replica, &trust)?;
         let synced = sync::sync(&replica, &remote).await?;
         let root = replica.read(|kept| Ok(kept.view()?.root()))?;
         let json = json!({

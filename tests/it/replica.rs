@@ -1,0 +1,460 @@
+//! Replicas of a space over the whole network: two clients, a third party without a key, and an index that is behind, or lies.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use bucket_client::space::content::Content;
+use bucket_client::space::edit::Ops;
+use bucket_client::space::kept::{Author, Holds as _};
+use bucket_client::space::pull::{Pulled, pull};
+use bucket_client::space::push::{Pushed, pack, push};
+use bucket_client::space::remote::Remote;
+use bucket_client::space::serve::router;
+use bucket_client::space::sync::{Synced, sync};
+use bucket_client::space::{Replica, SpaceError, kept, millis};
+use bucket_client::{ActorClient, ClientError, Gateway, Identity};
+use bucket_core::cid::{CarId, Cid, NativeHasher};
+use bucket_core::dag_cbor::Ipld;
+use bucket_core::did::BucketId;
+use bucket_devnet::node::Reorg;
+use bucket_protocols::space::head::Head;
+use bucket_tests::cars::{car, id, map, text};
+use bucket_tests::keys::{chain, create, ed25519};
+use bucket_tests::network::NetworkWorld;
+use bucket_tests::{User, World};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+use crate::scenario::int;
+
+/// A bucket with a space, whose owner let Alice and Bob edit.
+struct Net {
+    world: NetworkWorld,
+    runtime: Runtime,
+    space: BucketId,
+}
+
+/// Somebody with a replica.
+struct Home {
+    _dir: tempfile::TempDir,
+    path: std::path::PathBuf,
+    replica: Replica,
+    key: Identity,
+    author: Author,
+}
+
+impl Net {
+    fn new() -> Self {
+        let mut world = NetworkWorld::default();
+        let space = create(&mut world, &ed25519(1));
+        world.catch_up();
+        Self { world, runtime: Runtime::new().unwrap(), space }
+    }
+
+    /// Somebody who was given the space's commands.
+    fn home(&self, number: u8) -> Home {
+        let (owner, key) = (ed25519(1), ed25519(number));
+        let dir = tempfile::tempdir().unwrap();
+        let author = Author { did: key.did(), proofs: chain(&[&owner, &key], "/space") };
+        let replica = Replica::new(dir.path(), self.space.clone());
+        Home { path: dir.path().to_owned(), _dir: dir, replica, key, author }
+    }
+
+    /// Whoever pays for Alice, or for Bob.
+    fn client(&self, user: User) -> ActorClient {
+        self.world.clients[user as usize].clone().with_gateway(self.world.gateway.clone())
+    }
+
+    fn pull(&self, home: &Home) -> Result<Pulled, ClientError> {
+        self.world.catch_up();
+        self.runtime.block_on(pull(&home.replica, &self.client(User::Alice)))
+    }
+
+    fn push_by(&self, home: &Home, client: &ActorClient) -> Result<Pushed, ClientError> {
+        self.runtime.block_on(push(&home.replica, client, &home.key, &home.author))
+    }
+
+    fn push(&self, home: &Home) -> Pushed {
+        self.push_by(home, &self.client(User::Bob)).unwrap()
+    }
+
+    fn serve(&self, home: &Home) -> Remote {
+        let router = router(home.path.clone());
+        Remote::new(&self.listen(router)).unwrap()
+    }
+
+    fn listen(&self, router: Router) -> String {
+        let listener = self.runtime.block_on(TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))).unwrap();
+        let address = listener.local_addr().unwrap();
+        self.runtime.spawn(async move { axum::serve(listener, router).await });
+        format!("http://{address}")
+    }
+
+    fn sync(&self, home: &Home, remote: &Remote) -> Result<Synced, SpaceError> {
+        self.runtime.block_on(sync(&home.replica, remote))
+    }
+
+    /// The head that the index has.
+    fn head(&self) -> Head {
+        let row = self.world.index(&self.space, "/kv?gte=[%22space%22,%22head%22]&lte=[%22space%22,%22head%22]");
+        Head::from_ipld(&bucket_client::dag_json::from_json(&row["items"][0]["value"]).unwrap()).unwrap()
+    }
+}
+
+impl Home {
+    fn edit(&self, changes: &[(&str, Option<Ipld>)]) {
+        let ops = Ops::new(changes.iter().map(|(key, value)| ((*key).to_owned(), value.clone()))).unwrap();
+        let space = self.replica.space();
+        self.replica.write(|kept| kept.make(space, &self.key, &self.author.proofs, ops, millis())).unwrap();
+    }
+
+    fn put_file(&self, key: &str, bytes: Vec<u8>) {
+        let Content { value, block } = Content::of_file(bytes).unwrap();
+        self.replica.write(|kept| kept.put_block(&block.unwrap())).unwrap();
+        self.edit(&[(key, Some(value))]);
+    }
+
+    fn get(&self, key: &str) -> Option<Ipld> {
+        self.replica.read(|kept| kept.view()?.get(key)).unwrap()
+    }
+
+    fn root(&self) -> Cid {
+        self.replica.read(|kept| Ok(kept.view()?.root())).unwrap()
+    }
+
+    fn head(&self) -> Head {
+        self.replica.read(|kept| kept.head()).unwrap()
+    }
+
+    fn waiting(&self) -> usize {
+        self.replica.read(|kept| Ok(kept.state()?.edits().len())).unwrap()
+    }
+
+    fn trust(&self, signer: &BucketId) {
+        self.replica.write(|kept| kept.trust(signer)).unwrap();
+    }
+}
+
+#[test]
+fn offline_edits_of_two_reach_all_by_whatever_way() {
+    let net = Net::new();
+    let (alice, bob, third) = (net.home(2), net.home(3), net.home(4));
+    let first = net.pull(&alice).unwrap();
+    assert_eq!((first.head.seq, first.signer), (0, None));
+    alice.edit(&[("/a", Some(int(1))), ("/both", Some(text("alice")))]);
+    alice.edit(&[("/gone", Some(int(1)))]);
+    bob.edit(&[("/b", Some(int(2))), ("/both", Some(text("bob")))]);
+    // The third one carries what two made who never met. It has no key, and nobody gave it a right.
+    let third_at = net.serve(&third);
+    third.replica.write(|_| Ok(())).unwrap();
+    for home in [&alice, &bob, &alice] {
+        let synced = net.sync(home, &third_at).unwrap();
+        assert!(synced.equal);
+    }
+    assert_eq!((alice.root(), alice.waiting()), (third.root(), 3));
+    assert_eq!(bob.waiting(), 3);
+    assert_eq!(alice.get("/both"), Some(text("bob")), "the later one");
+    // Alice pushes her own alone; Bob's waits over it.
+    let pushed = net.push(&alice);
+    assert_eq!((pushed.pushes.len(), pushed.rebased, pushed.head.seq), (1, 0, 1));
+    assert_eq!((pushed.pushes[0].ops, pushed.pushes[0].edits), (3, 2));
+    assert_eq!((alice.head(), alice.waiting()), (net.head(), 1));
+    // The head goes from her to the third one, who knows who signed it from nobody but its user.
+    let told = net.sync(&alice, &third_at).unwrap_err();
+    assert!(told.to_string().contains("trusts (nobody)"), "{told}");
+    let signer = alice.replica.read(|kept| kept.trusted()).unwrap().pop_first().expect("who signed at the first pull");
+    third.trust(&signer);
+    assert!(net.sync(&alice, &third_at).unwrap().sent.nodes > 0);
+    assert_eq!((third.head(), third.waiting()), (net.head(), 1));
+    // Bob gets it there, and pushes; what he removes stays removed, though somebody was away.
+    bob.trust(&signer);
+    assert!(net.sync(&bob, &third_at).unwrap().equal);
+    bob.edit(&[("/gone", None)]);
+    let pushed = net.push(&bob);
+    assert_eq!((pushed.head.seq, pushed.rebased), (2, 0));
+    assert!(net.sync(&bob, &third_at).unwrap().equal);
+    assert!(net.sync(&alice, &third_at).unwrap().equal);
+    for home in [&alice, &bob, &third] {
+        assert_eq!((home.head(), home.waiting(), home.root()), (net.head(), 0, net.head().root));
+        assert_eq!((home.get("/gone"), home.get("/both")), (None, Some(text("bob"))));
+    }
+    assert_eq!(net.world.validate().problems, Vec::<String>::new());
+}
+
+/// In front of the index: answers the head's row as it is told.
+#[derive(Clone)]
+struct Proxy {
+    gateway: Gateway,
+    /// What it says of the head instead, and how many times.
+    row: serde_json::Value,
+    times: Arc<AtomicUsize>,
+}
+
+async fn proxy(State(proxy): State<Proxy>, request: Request) -> Response {
+    let uri = request.uri().to_string();
+    let left = proxy.times.load(Ordering::SeqCst);
+    if uri.contains("/kv") && uri.contains("head") && left > 0 {
+        proxy.times.store(left - 1, Ordering::SeqCst);
+        return axum::Json(proxy.row).into_response();
+    }
+    let accept = request.headers().get("accept").and_then(|accept| accept.to_str().ok()).unwrap_or_default().to_owned();
+    match proxy.gateway.get(uri.trim_start_matches('/'), &accept).await {
+        Ok((status, body)) => (status, body).into_response(),
+        Err(_) => StatusCode::BAD_GATEWAY.into_response(),
+    }
+}
+
+impl Net {
+    /// A client whose index says this of the head, so many times.
+    fn client_told(&self, row: serde_json::Value, times: usize) -> ActorClient {
+        let proxied = Proxy { gateway: self.world.gateway.clone(), row, times: Arc::new(AtomicUsize::new(times)) };
+        let url = self.listen(Router::new().fallback(proxy).with_state(proxied));
+        self.client(User::Bob).with_gateway(Gateway::new(&url).unwrap())
+    }
+
+    fn head_row(&self) -> serde_json::Value {
+        self.world.index(&self.space, "/kv?gte=[%22space%22,%22head%22]&lte=[%22space%22,%22head%22]")
+    }
+}
+
+#[test]
+fn a_push_from_a_stale_root_is_rebased() {
+    let net = Net::new();
+    let (alice, bob) = (net.home(2), net.home(3));
+    alice.edit(&[("/a", Some(int(1)))]);
+    net.push(&alice);
+    net.pull(&bob).unwrap();
+    let stale = net.head_row();
+    alice.edit(&[("/a", Some(int(2))), ("/c", Some(int(2)))]);
+    net.push(&alice);
+    bob.edit(&[("/a", Some(int(3)))]);
+    // What Bob's replica would send is refused by the machine, in these words.
+    let packed = bob.replica.read(|kept| pack(kept, &net.space, &bob.key, &bob.author.proofs)).unwrap().unwrap();
+    let mut net = net;
+    let space = net.space.clone();
+    let receipt = net.world.invoke(User::Bob, &space, &packed.car, false).unwrap().receipt;
+    let failure = net.world.receipt_car(&space, receipt).out.unwrap_err();
+    assert_eq!(failure.name, "RebaseRequired");
+    // An index that is behind tells him the old head twice: he is refused, waits for the newer, and goes on from there.
+    let pushed = net.push_by(&bob, &net.client_told(stale, 2)).unwrap();
+    assert_eq!((pushed.rebased, pushed.pushes.len(), pushed.head.seq), (1, 1, 3));
+    net.pull(&alice).unwrap();
+    assert_eq!((alice.get("/a"), alice.get("/c")), (Some(int(3)), Some(int(2))));
+    assert_eq!(alice.root(), bob.root());
+}
+
+#[test]
+fn two_who_push_at_once_both_come_through() {
+    let net = Net::new();
+    let (alice, bob) = (net.home(2), net.home(3));
+    for n in 0..3 {
+        alice.edit(&[("/a", Some(int(n))), (&format!("/alice/{n}"), Some(int(n)))]);
+        bob.edit(&[("/a", Some(int(10 + n))), (&format!("/bob/{n}"), Some(int(n)))]);
+        let (a, b) = (net.client(User::Alice), net.client(User::Bob));
+        let (a, b) = net.runtime.block_on(async {
+            tokio::join!(
+                push(&alice.replica, &a, &alice.key, &alice.author),
+                push(&bob.replica, &b, &bob.key, &bob.author),
+            )
+        });
+        assert_eq!((a.unwrap().pushes.len(), b.unwrap().pushes.len()), (1, 1));
+        net.pull(&alice).unwrap();
+        net.pull(&bob).unwrap();
+        assert_eq!((alice.root(), alice.waiting()), (bob.root(), 0));
+    }
+    assert_eq!(net.head().seq, 6);
+    let page = alice.replica.read(|kept| kept.view()?.list("/", None, 100)).unwrap();
+    assert_eq!(page.entries.len(), 7);
+}
+
+#[test]
+fn files_go_to_the_chain_in_pieces_and_from_there_to_everybody() {
+    let net = Net::new();
+    let (alice, bob, third) = (net.home(2), net.home(3), net.home(4));
+    let photo: Vec<u8> = (0..200_000u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
+    alice.put_file("/photo", photo.clone());
+    let queued = car(&net.space, "/echo", map([]), 5);
+    alice.put_file("/car", queued.clone());
+    let many: Vec<_> = (0..300).map(|n| (format!("/n/{n:03}"), Some(int(n)))).collect();
+    for some in many.chunks(150) {
+        alice.edit(&some.iter().map(|(key, value)| (&key[..], value.clone())).collect::<Vec<_>>());
+    }
+    let pushed = net.push(&alice);
+    assert!(pushed.pushes.len() > 1, "more keys than one push takes");
+    assert!(pushed.pushes[0].bytes > 200_000, "{:?}", pushed.pushes);
+    assert_eq!(pushed.pushes.iter().map(|sent| sent.edits).sum::<usize>(), 4);
+    // From the index, ...
+    let pulled = net.pull(&bob).unwrap();
+    assert_eq!(pulled.moved.values, 2);
+    let block = |home: &Home, key: &str| {
+        let Some(Ipld::Link(cid)) = home.get(key) else { panic!("{key} is no link") };
+        home.replica.read(|kept| kept.block(&cid)).unwrap()
+    };
+    assert_eq!(block(&bob, "/photo"), Some(photo.clone()));
+    assert_eq!(bob.get("/car"), Some(Ipld::Link(id(&queued).to_cid())), "by the CAR's own id");
+    assert_eq!(block(&bob, "/car"), Some(queued));
+    assert_eq!(bob.get("/n/299"), Some(int(299)));
+    // ... and from a replica.
+    third.trust(&bob.replica.read(|kept| kept.trusted()).unwrap().pop_first().unwrap());
+    let synced = net.sync(&third, &net.serve(&bob)).unwrap();
+    assert_eq!((synced.received.values, synced.equal), (2, true));
+    assert_eq!(block(&third, "/photo"), Some(photo));
+    // A pull of a little moves a little.
+    alice.edit(&[("/n/150", Some(text("changed")))]);
+    net.push(&alice);
+    let moved = net.pull(&bob).unwrap().moved;
+    assert!((1..=6).contains(&moved.nodes) && moved.values == 0, "{moved:?}");
+}
+
+#[test]
+fn a_client_that_was_killed_in_a_push_finds_out_what_became_of_it() {
+    let mut net = Net::new();
+    let (alice, bob) = (net.home(2), net.home(3));
+    let begun = |home: &Home| {
+        let packed = home.replica.read(|kept| pack(kept, home.replica.space(), &home.key, &home.author.proofs));
+        let packed = packed.unwrap().unwrap();
+        let noted = kept::Push { base: packed.prepared.push.base, edits: packed.edits.clone() };
+        home.replica.write(|kept| kept.begin_push(&CarId::of::<NativeHasher>(&packed.car), &noted)).unwrap();
+        packed.car
+    };
+    let unknown = |home: &Home| home.replica.read(|kept| Ok((kept.own()?.len(), kept.pushes()?.len()))).unwrap();
+    let space = net.space.clone();
+    // It was sent, and then the client was killed.
+    alice.edit(&[("/a", Some(int(1)))]);
+    let sent = begun(&alice);
+    assert_eq!(net.world.invoke(User::Bob, &space, &sent, false).unwrap().ok, Some(true));
+    net.pull(&alice).unwrap();
+    assert_eq!((alice.waiting(), unknown(&alice)), (0, (0, 0)));
+    assert!(net.push(&alice).pushes.is_empty(), "nothing is sent twice");
+    // It was killed before it sent.
+    alice.edit(&[("/b", Some(int(2)))]);
+    begun(&alice);
+    net.pull(&alice).unwrap();
+    assert_eq!((alice.waiting(), unknown(&alice)), (1, (1, 1)));
+    assert_eq!(net.push(&alice).pushes.len(), 1);
+    net.pull(&alice).unwrap();
+    assert_eq!((alice.waiting(), unknown(&alice)), (0, (0, 0)));
+    // It was sent too late, and refused.
+    alice.edit(&[("/c", Some(int(3)))]);
+    let late = begun(&alice);
+    bob.edit(&[("/d", Some(int(4)))]);
+    net.push(&bob);
+    assert_eq!(net.world.invoke(User::Bob, &space, &late, false).unwrap().ok, Some(false));
+    net.pull(&alice).unwrap();
+    assert_eq!((alice.waiting(), unknown(&alice)), (1, (1, 0)));
+    assert_eq!(net.push(&alice).pushes.len(), 1);
+    net.pull(&bob).unwrap();
+    for (key, value) in [("/a", 1), ("/b", 2), ("/c", 3), ("/d", 4)] {
+        assert_eq!(bob.get(key), Some(int(value)), "{key}");
+    }
+}
+
+#[test]
+fn an_author_on_two_devices_loses_nothing() {
+    let net = Net::new();
+    let (phone, laptop) = (net.home(2), net.home(2));
+    phone.edit(&[("/phone", Some(int(1)))]);
+    laptop.edit(&[("/laptop", Some(int(1)))]);
+    assert_eq!(net.push(&phone).anew, 0);
+    // The number is used: what the laptop has under it is told, and made anew.
+    net.pull(&laptop).unwrap();
+    assert_eq!(laptop.replica.read(|kept| Ok(kept.stranded()?.len())).unwrap(), 1);
+    let pushed = net.push(&laptop);
+    assert_eq!((pushed.anew, pushed.pushes.len()), (1, 1));
+    net.pull(&phone).unwrap();
+    assert_eq!((phone.get("/phone"), phone.get("/laptop")), (Some(int(1)), Some(int(1))));
+    assert_eq!(phone.root(), laptop.root());
+}
+
+#[test]
+fn who_has_no_right_pushes_nothing() {
+    let net = Net::new();
+    let alice = net.home(2);
+    let stranger = net.home(9);
+    let made = stranger.replica.write(|kept| {
+        kept.make(&net.space, &stranger.key, &[], Ops::new([("/a".to_owned(), Some(int(1)))]).unwrap(), millis())
+    });
+    assert!(matches!(made, Err(SpaceError::Denied(_))), "{made:?}");
+    // Rights of another space are none.
+    let other = Author { did: stranger.key.did(), proofs: chain(&[&ed25519(7), &stranger.key], "/") };
+    let ops = Ops::new([("/a".to_owned(), Some(int(1)))]).unwrap();
+    assert!(stranger.replica.write(|kept| kept.make(&net.space, &stranger.key, &other.proofs, ops, millis())).is_err());
+    alice.edit(&[("/a", Some(int(1)))]);
+    assert_eq!(net.push(&alice).head.seq, 1);
+}
+
+#[test]
+fn an_index_that_lies_about_the_head_is_found_out() {
+    let mut net = Net::new();
+    let alice = net.home(2);
+    alice.edit(&[("/a", Some(int(1)))]);
+    net.push(&alice);
+    let before = (alice.head(), alice.root());
+    let honest = net.head_row();
+    let refused = |net: &Net, row: serde_json::Value| {
+        let told = net.runtime.block_on(pull(&alice.replica, &net.client_told(row, 1))).unwrap_err();
+        assert_eq!((alice.head(), alice.root()), before, "{told}");
+        told.code()
+    };
+    // Another root, or number, for the same push.
+    let mut row = honest.clone();
+    row["items"][0]["value"]["seq"] = 7.into();
+    assert_eq!(refused(&net, row), "mismatch");
+    // Something that the bucket did run, and that says what a head says: anybody may let it echo.
+    let space = net.space.clone();
+    let fake = map([("root", Ipld::Link(before.0.root)), ("seq", int(9)), ("clock", map([]))]);
+    let echo = car(&space, "/echo", fake, 1);
+    assert_eq!(net.world.invoke(User::Alice, &space, &echo, false).unwrap().ok, Some(true));
+    net.world.catch_up();
+    let mut row = honest.clone();
+    row["items"][0]["value"]["seq"] = 9.into();
+    row["items"][0]["value"]["clock"] = serde_json::json!({});
+    row["items"][0]["value"]["car"] = serde_json::json!({"/": id(&echo).to_string()});
+    assert_eq!(refused(&net, row), "mismatch");
+    // A push that nobody sent, and a row that is none.
+    let mut row = honest.clone();
+    row["items"][0]["value"]["car"] = serde_json::json!({"/": CarId([3; 32]).to_string()});
+    assert_eq!(refused(&net, row), "receipt_not_found");
+    let mut row = honest.clone();
+    row["items"][0]["value"]["root"] = 1.into();
+    assert_eq!(refused(&net, row), "indexer");
+    // Rows of that name by another protocol are nobody's head.
+    let key = Ipld::List(vec![text("space"), text("head")]);
+    let put = bucket_tests::cars::put(&space, key, map([("seq", int(99))]), 2);
+    net.world.invoke(User::Alice, &space, &put, false).unwrap();
+    let pulled = net.pull(&alice).unwrap();
+    assert_eq!((pulled.head.seq, pulled.advanced), (1, false));
+}
+
+#[test]
+fn a_head_that_the_chain_takes_back_is_left_and_comes_again() {
+    let net = Net::new();
+    let (alice, bob) = (net.home(2), net.home(3));
+    alice.edit(&[("/a", Some(int(1)))]);
+    net.push(&alice);
+    let first = alice.head();
+    alice.edit(&[("/a", Some(int(2)))]);
+    net.push(&alice);
+    let second = alice.head();
+    net.pull(&bob).unwrap();
+    assert_eq!(bob.head(), second);
+    // The fork has none of the last tipsets' messages.
+    let depth = 3;
+    net.world.devnet.reorg(Reorg { include: false, null_rounds: 0, ..Reorg::of_depth(depth) }).unwrap();
+    let pulled = net.pull(&bob).unwrap();
+    assert!(pulled.taken_back && pulled.head.seq < second.seq, "{pulled:?}");
+    assert!(pulled.head == first || pulled.head.seq == 0);
+    assert_eq!(bob.root(), pulled.head.root);
+    // The messages come again, and with them the head.
+    net.world.devnet.mine(3).unwrap();
+    let pulled = net.pull(&bob).unwrap();
+    assert!(pulled.advanced && !pulled.taken_back);
+    assert_eq!((bob.head(), bob.get("/a")), (second, Some(int(2))));
+    net.pull(&alice).unwrap();
+    assert_eq!(alice.root(), bob.root());
+}
