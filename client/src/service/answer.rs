@@ -21,7 +21,7 @@ pub enum Answer {
 }
 
 /// A blob.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Blob {
     /// Its SHA-256, as the id of a CAR.
     pub link: CarId,
@@ -29,7 +29,7 @@ pub struct Blob {
     pub size: u64,
 }
 
-/// Answers `task`, which came in `car`. `stored` tells whether the space has a receipt that the service holds a blob.
+/// Answers `task`, which came in `car`. `stored` tells whether the bucket's store has a CAR.
 pub fn answer(task: &Task, car: &Car, stored: impl Fn(&CarId) -> bool) -> Answer {
     match &task.cmd[..] {
         "/blob/add" => blob(task).map_or_else(|no| Answer::Said(Err(no)), Answer::Store),

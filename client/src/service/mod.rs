@@ -15,7 +15,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bucket_core::abi::{CarParams, Message, Returned};
@@ -23,7 +23,7 @@ use bucket_core::cid::{CarId, Cid, NativeHasher};
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
 use bucket_core::error::Failure;
-use bucket_core::limits::CAR_BYTES_MAX;
+use bucket_core::limits::{CAR_BLOCKS_MAX, CAR_BYTES_MAX, STAGED_BYTES_MAX};
 use bucket_core::task::Task;
 use bucket_protocols::space::edit::{Edit, OPS_MAX};
 use bucket_protocols::space::keys::Kind;
@@ -38,7 +38,7 @@ use crate::space::kept::Holds as _;
 use crate::space::pull::pull;
 use crate::space::store::{Nodes, Replica};
 use crate::space::{SpaceError, millis};
-use crate::store::index;
+use crate::store::index::{self, Listed};
 use crate::task::nonce;
 use crate::ucan::sign::invocation;
 use crate::ucan::{Held, Token};
@@ -48,8 +48,14 @@ use answer::{Blob, shards};
 use runs::{Run, Runs};
 use sweep::{Asked, Plan, Progress as BlobProgress, Sweeper, asked};
 
-/// Invocations that one edit moves on: each takes up to four keys of it.
-const ASKED_MAX: usize = OPS_MAX / 8;
+/// Invocations that are taken up at a time.
+const ASKED_MAX: usize = 32;
+
+/// Runs that one edit tells of, if they fit.
+const RUNS_MAX: usize = 64;
+
+/// What one space may take at a time.
+const TURN: Duration = Duration::from_secs(300);
 
 /// The service of all spaces whose buckets name its DID as their provider.
 pub struct Service {
@@ -57,6 +63,9 @@ pub struct Service {
     key: Identity,
     runs: Runs,
     home: PathBuf,
+    buckets: Option<BTreeSet<BucketId>>,
+    /// Roots of buckets in which nothing was left to do.
+    done: Mutex<BTreeMap<BucketId, String>>,
     observer: Arc<dyn Observer>,
     progress: Progress,
 }
@@ -71,8 +80,14 @@ impl Service {
     /// A service that acts as `key` and keeps what it knows in `dir`. `client` needs a signer, who pays, and a gateway.
     pub fn open(client: ActorClient, key: Identity, dir: &Path) -> Result<Self, ClientError> {
         let runs = Runs::open(&dir.join("runs.redb"))?;
-        let (home, progress) = (dir.to_owned(), Progress::default());
-        Ok(Self { client, key, runs, home, observer: Arc::new(()), progress })
+        let (home, progress, done) = (dir.to_owned(), Progress::default(), Mutex::default());
+        Ok(Self { client, key, runs, home, buckets: None, done, observer: Arc::new(()), progress })
+    }
+
+    /// Serves these buckets only, of those that name it; `None` for all of them.
+    #[must_use]
+    pub fn with_buckets(self, buckets: Option<BTreeSet<BucketId>>) -> Self {
+        Self { buckets, ..self }
     }
 
     /// Tells `observer` of each step.
@@ -109,28 +124,34 @@ impl Service {
     /// Looks at all its spaces once, and answers how many it changed. One space's trouble is no other's.
     pub async fn once(&self) -> Result<usize, ClientError> {
         let mut changed = 0;
-        for bucket in index::buckets(self.client.gateway()?).await?.1 {
-            match self.serve(&bucket.id).await {
-                Ok(true) => changed += 1,
-                Ok(false) => {}
-                Err(error) => self.note(format!("{}: {error}; will try again", bucket.id)),
+        let served = |id: &BucketId| self.buckets.as_ref().is_none_or(|buckets| buckets.contains(id));
+        for bucket in index::buckets(self.client.gateway()?).await?.1.into_iter().filter(|bucket| served(&bucket.id)) {
+            match tokio::time::timeout(TURN, self.serve(&bucket)).await {
+                Ok(Ok(true)) => changed += 1,
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => self.note(format!("{}: {error}; will try again", bucket.id)),
+                Err(_) => self.note(format!("{}: its turn is over, the rest comes with the next", bucket.id)),
             }
         }
         Ok(changed)
     }
 
-    async fn serve(&self, id: &BucketId) -> Result<bool, ClientError> {
-        let gateway = self.client.gateway()?;
-        let provider = index::provider(gateway, id).await?.filter(|provider| provider.provider == self.key.did());
-        let Some(provider) = provider else { return Ok(false) };
-        let replica = Replica::new(&self.home, id.clone());
-        if pull(&replica, &self.client).await?.car.is_none() {
-            // Nobody has put anything there.
+    async fn serve(&self, bucket: &Listed) -> Result<bool, ClientError> {
+        let (id, gateway) = (&bucket.id, self.client.gateway()?);
+        if self.done().get(id) == Some(&bucket.root) {
             return Ok(false);
         }
-        let asked = self.queue(&replica)?;
+        let provider = index::provider(gateway, id).await?.filter(|provider| provider.provider == self.key.did());
+        let Some(provider) = provider else {
+            self.done().insert(id.clone(), bucket.root.clone());
+            return Ok(false);
+        };
+        let replica = Replica::new(&self.home, id.clone());
+        let pushed = pull(&replica, &self.client).await?.car.is_some();
+        let asked = if pushed { self.queue(&replica)? } else { vec![] };
         let mut known = self.runs.open_ends(id)?;
         if asked.is_empty() && known.is_empty() {
+            self.done().insert(id.clone(), bucket.root.clone());
             return Ok(false);
         }
         let mut held = Vec::new();
@@ -140,12 +161,23 @@ impl Service {
         let space = Space { id: id.clone(), held };
         self.begin(&space, &asked, &mut known).await?;
         let progress = self.progress_of(&space, &known).await?;
+        let progress = |blob: &Blob| progress.get(blob).cloned().unwrap_or(BlobProgress::Waiting);
         let sweeper = Sweeper { key: &self.key, space: id };
-        let plan =
-            sweeper.plan(&asked, known, |blob| progress.get(&blob.link).cloned().unwrap_or(BlobProgress::Waiting));
-        // What will be said is known before it is said.
-        self.step("runs put", async { self.runs.put_all(id, plan.runs.values()) }).await?;
-        self.push(&space, &replica, plan).await
+        let mut most = RUNS_MAX;
+        loop {
+            let plan = sweeper.plan(&asked, known.clone(), most, progress);
+            // What will be said is known before it is said.
+            self.step("runs put", async { self.runs.put_all(id, plan.runs.values()) }).await?;
+            match self.push(&space, &replica, plan).await {
+                // The nodes that an edit touches have to fit its CAR, and how many these are only the tree knows.
+                Err(ClientError::CarTooLarge(_)) if most > 1 => most /= 2,
+                done => return done,
+            }
+        }
+    }
+
+    fn done(&self) -> MutexGuard<'_, BTreeMap<BucketId, String>> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What waits in the queue for this service.
@@ -172,7 +204,7 @@ impl Service {
         Ok(found?)
     }
 
-    /// Runs what is asked for the first time.
+    /// Begins what is asked for the first time, and adds blobs to the bucket's store.
     async fn begin(&self, space: &Space, asked: &[Asked], known: &mut BTreeMap<Cid, Run>) -> Result<(), ClientError> {
         for Asked { ran, .. } in asked {
             if let Some(run) = self.runs.get(&space.id, ran)? {
@@ -181,11 +213,21 @@ impl Service {
         }
         let stored = self.stored(space, asked).await?;
         let sweeper = Sweeper { key: &self.key, space: &space.id };
-        for (ran, blob) in sweeper.begin(asked, known, |link| stored.contains(link)) {
-            let added = self.add(space, &ran, &blob).await?;
-            if let (Err(failure), Some(run)) = (added, known.get_mut(&ran)) {
-                sweeper.refuse(run, failure);
+        sweeper.begin(asked, known, |link| stored.contains(link));
+        // From here on the runs are remembered, whatever becomes of the queue.
+        self.step("runs begin", async { self.runs.put_all(&space.id, known.values()) }).await?;
+        for run in known.values_mut().filter(|run| !run.added) {
+            let Ok(blob) = answer::blob(&run.task) else { continue };
+            match self.add(space, &run.ran, &blob).await {
+                Ok(Ok(_)) => run.added = true,
+                Ok(Err(failure)) => sweeper.refuse(run, failure),
+                // The bucket's delegations don't cover this one.
+                Err(ClientError::Denied(denied)) => {
+                    sweeper.refuse(run, Failure::new("Denied", denied.to_string()));
+                }
+                Err(error) => self.note(format!("{}: blob {}: {error}; will try again", space.id, blob.link)),
             }
+            self.step("runs added", async { self.runs.put(&space.id, run) }).await?;
         }
         Ok(())
     }
@@ -217,19 +259,25 @@ impl Service {
         &self,
         space: &Space,
         runs: &BTreeMap<Cid, Run>,
-    ) -> Result<BTreeMap<CarId, BlobProgress>, ClientError> {
+    ) -> Result<BTreeMap<Blob, BlobProgress>, ClientError> {
         let mut progress = BTreeMap::new();
         for blob in runs.values().filter(|run| !run.last).filter_map(|run| answer::blob(&run.task).ok()) {
             let (_, entry) = index::entry(self.client.gateway()?, &space.id, &blob.link).await?;
             let refused = |name: &str, why: &str| BlobProgress::Refused(Failure::new(name, why));
+            let size = entry.as_ref().and_then(|entry| entry.car).map(|(_, size)| size);
             let found = match entry.map(|entry| (entry.status, entry.put)) {
+                // Whoever was there first said how long it is.
+                Some(_) if size != Some(blob.size) => refused(
+                    "SizeMismatch",
+                    &format!("expected {} bytes, the store has an entry of other ones", blob.size),
+                ),
                 Some((Status::Receiving, Some(put))) => BlobProgress::Receiving { url: put.url, headers: put.headers },
                 Some((Status::Ok, _)) => BlobProgress::Stored,
                 Some((Status::Exceeds, _)) => refused("ExceedsLimit", "expected room for the blob, got none"),
                 Some((Status::Expired, _)) => refused("Expired", "expected the blob to be put in time, got none"),
                 _ => BlobProgress::Waiting,
             };
-            progress.insert(blob.link, found);
+            progress.insert(blob, found);
         }
         Ok(progress)
     }
@@ -248,7 +296,11 @@ impl Service {
                 let transaction = prepared.blocks(cars.values().map(Vec::as_slice));
                 let args = prepared.push.args();
                 let task = Task { sub: space.id.clone(), cmd: PUSH.into(), args, nonce: nonce()? };
+                let blocks = prepared.witness.len() + cars.len() + space.held.len() + 1;
                 let car = invocation(&self.key, task, transaction, &space.held, None, millis() / 1000)?;
+                if car.len() > STAGED_BYTES_MAX || blocks > CAR_BLOCKS_MAX {
+                    return Err(ClientError::CarTooLarge(car.len()));
+                }
                 done = self.send(space, car).await?;
             }
         }

@@ -13,7 +13,7 @@ use redb::{Database, ReadableDatabase as _, TableDefinition};
 
 use crate::error::ClientError;
 
-/// `[space, CID of the task]` → `{task, receipt, last, written}`.
+/// `[space, CID of the task]` → `{task, receipt, added, last, written}`.
 const RUNS: TableDefinition<'_, (&str, &[u8]), &[u8]> = TableDefinition::new("runs");
 
 /// A task that was run for a space.
@@ -25,6 +25,8 @@ pub struct Run {
     pub task: Task,
     /// The newest receipt: a CAR. None as long as there is nothing to say.
     pub receipt: Option<Vec<u8>>,
+    /// Whether a blob was added to the bucket's store. What is no blob needs nothing there.
+    pub added: bool,
     /// Whether no other receipt will follow.
     pub last: bool,
     /// Whether the newest receipt, if any, went into the space. If somebody takes it out again, that is their affair.
@@ -41,6 +43,7 @@ impl Run {
         let fields = [
             ("task", self.task.to_ipld()),
             ("receipt", self.receipt.clone().map_or(Ipld::Null, Ipld::Bytes)),
+            ("added", Ipld::Bool(self.added)),
             ("last", Ipld::Bool(self.last)),
             ("written", Ipld::Bool(self.written)),
         ];
@@ -56,8 +59,8 @@ impl Run {
             _ => return None,
         };
         let mut flag = |name: &str| if let Some(Ipld::Bool(set)) = fields.remove(name) { Some(set) } else { None };
-        let (last, written) = (flag("last")?, flag("written")?);
-        Some(Self { ran, task, receipt, last, written })
+        let (added, last, written) = (flag("added")?, flag("last")?, flag("written")?);
+        Some(Self { ran, task, receipt, added, last, written })
     }
 }
 
@@ -140,7 +143,7 @@ mod tests {
         let task = Task { sub, cmd: "/blob/add".into(), args: BTreeMap::new(), nonce: vec![n] };
         let ran = block_cid::<NativeHasher>(DAG_CBOR, &dag_cbor::encode(&task.to_ipld()));
         let receipt = n.is_multiple_of(2).then(|| vec![n; 9]);
-        Run { ran, task, receipt, last, written }
+        Run { ran, task, receipt, added: true, last, written }
     }
 
     #[test]

@@ -8,8 +8,11 @@ use bucket_core::cid::{CarId, Cid, NativeHasher};
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
 use bucket_core::error::Failure;
+use bucket_core::limits::CAR_BYTES_MAX;
 use bucket_core::task::Task;
-use bucket_protocols::space::keys::{Kind, key_of};
+use bucket_core::ucan::Request;
+use bucket_protocols::space::edit::OPS_MAX;
+use bucket_protocols::space::keys::{self, Kind, key_of};
 use bucket_protocols::space::receipt::Draft;
 use bucket_protocols::space::standing::{Standing, recognise};
 
@@ -30,11 +33,15 @@ pub struct Asked {
     pub ran: Cid,
     /// What is to be done.
     pub task: Task,
-    /// The CAR, decoded.
+    /// The CAR.
     pub content: Car,
 }
 
-/// Reads an entry of `/queue/`. `None` when it isn't for this service, or gives it no right: then it stays where it is.
+/// An invocation that is taken: its receipt has its task, and several of them have to fit an edit.
+pub const ASKED_BYTES_MAX: usize = CAR_BYTES_MAX;
+
+/// Reads an entry of `/queue/`. `None` when it isn't for this service, gives it no right, or is too large: then it stays where
+/// it is.
 pub fn asked(
     key: &str,
     value: &Ipld,
@@ -43,11 +50,17 @@ pub fn asked(
     space: &BucketId,
     now: u64,
 ) -> Option<Asked> {
-    let Standing::Asked(found) = recognise::<NativeHasher>(key, value, |_| bytes.clone(), service, space, now) else {
+    let bytes = bytes.filter(|bytes| bytes.len() <= ASKED_BYTES_MAX)?;
+    let content = Car::decode::<NativeHasher>(bytes.clone()).ok()?;
+    // Before any signature: what is for others may lie here for ever.
+    let request = Request::from_car::<NativeHasher>(&content).ok()??;
+    if request.invocation.aud.as_ref() != Some(service) {
+        return None;
+    }
+    let Standing::Asked(found) = recognise::<NativeHasher>(key, value, |_| Some(bytes), service, space, now) else {
         return None;
     };
     found.check(service, now).ok()?;
-    let content = Car::decode::<NativeHasher>(bytes?).ok()?;
     let (car, names, task) = (found.car, found.names, found.request.invocation.task.clone());
     Some(Asked { key: key.to_owned(), car, invocation: names.invocation, ran: names.task, task, content })
 }
@@ -90,50 +103,56 @@ pub struct Sweeper<'a> {
 }
 
 impl Sweeper<'_> {
-    /// Runs what is asked for the first time, so far as it doesn't need the chain, and answers the blobs that have to be added
-    /// there. `stored` tells whether the space has a receipt that the service holds a blob.
-    pub fn begin(
-        &self,
-        asked: &[Asked],
-        known: &mut BTreeMap<Cid, Run>,
-        stored: impl Fn(&CarId) -> bool,
-    ) -> BTreeMap<Cid, Blob> {
-        let mut to_add = BTreeMap::new();
+    /// Begins what is asked for the first time. Blobs have to be added to the bucket's store before anything comes of them.
+    /// `stored` tells whether that has a CAR.
+    pub fn begin(&self, asked: &[Asked], known: &mut BTreeMap<Cid, Run>, stored: impl Fn(&CarId) -> bool) {
         for Asked { ran, task, content, .. } in asked {
             if known.contains_key(ran) {
                 continue;
             }
-            let (receipt, last) = match answer(task, content, &stored) {
-                Answer::Said(out) => (Some(self.receipt(task, out, None)), true),
-                Answer::Store(blob) => {
-                    to_add.insert(*ran, blob);
-                    (None, false)
-                }
+            let receipt = match answer(task, content, &stored) {
+                Answer::Said(out) => Some(self.receipt(task, out, None)),
+                Answer::Store(_) => None,
             };
-            let written = receipt.is_none();
-            known.insert(*ran, Run { ran: *ran, task: task.clone(), receipt, last, written });
+            let said = receipt.is_some();
+            let run = Run { ran: *ran, task: task.clone(), receipt, added: said, last: said, written: !said };
+            known.insert(*ran, run);
         }
-        to_add
     }
 
-    /// All changes: what was asked moves on, and receipts are written. `runs` are those that were asked for and those with open
-    /// ends.
-    pub fn plan(&self, asked: &[Asked], runs: BTreeMap<Cid, Run>, progress: impl Fn(&Blob) -> Progress) -> Plan {
+    /// Changes, of at most `most` runs: what was asked moves on, and receipts are written. `runs` are those that were asked for
+    /// and those with open ends; the rest of them waits.
+    pub fn plan(
+        &self,
+        asked: &[Asked],
+        runs: BTreeMap<Cid, Run>,
+        most: usize,
+        progress: impl Fn(&Blob) -> Progress,
+    ) -> Plan {
         let mut plan = Plan::default();
         for (ran, mut run) in runs {
-            let again = asked.iter().any(|asked| asked.ran == ran);
+            let mine: Vec<_> = asked.iter().filter(|asked| asked.ran == ran).collect();
             let news = self.follow(&mut run, &progress);
-            if let (Some(id), true) = (run.id(), news || again || !run.written) {
+            let told = news || !mine.is_empty() || !run.written;
+            if !told {
+                continue;
+            }
+            if plan.runs.len() == most || plan.ops.len() + 2 + 2 * mine.len() > OPS_MAX {
+                break;
+            }
+            if let Some(id) = run.id() {
                 let link = Some(Ipld::Link(id.to_cid()));
                 plan.ops.insert(Kind::Receipt.key(&ran), link.clone());
-                plan.ops.extend(key_of(&run.task).map(|key| (key, link)));
+                // A task may name a key that no space takes.
+                let key = key_of(&run.task).filter(|key| keys::check(key).is_ok());
+                plan.ops.extend(key.map(|key| (key, link)));
                 plan.cars.extend(run.receipt.clone().map(|car| (id, car)));
             }
+            for Asked { key, car, invocation, .. } in mine {
+                plan.ops.insert(key.clone(), None);
+                plan.ops.insert(Kind::Invoked.key(invocation), Some(Ipld::Link(car.to_cid())));
+            }
             plan.runs.insert(ran, run);
-        }
-        for Asked { key, car, invocation, .. } in asked {
-            plan.ops.insert(key.clone(), None);
-            plan.ops.insert(Kind::Invoked.key(invocation), Some(Ipld::Link(car.to_cid())));
         }
         plan
     }
@@ -141,12 +160,12 @@ impl Sweeper<'_> {
     /// The run of a task that came to nothing before it began.
     pub fn refuse(&self, run: &mut Run, failure: Failure) {
         run.receipt = Some(self.receipt(&run.task, Err(failure), run.id()));
-        (run.last, run.written) = (true, false);
+        (run.added, run.last, run.written) = (true, true, false);
     }
 
     /// Writes a new receipt if there is something new to say of a blob.
     fn follow(&self, run: &mut Run, progress: impl Fn(&Blob) -> Progress) -> bool {
-        let (false, Ok(blob)) = (run.last, blob(&run.task)) else { return false };
+        let (true, false, Ok(blob)) = (run.added, run.last, blob(&run.task)) else { return false };
         let (out, last) = match progress(&blob) {
             Progress::Waiting => return false,
             Progress::Receiving { url, headers } => {

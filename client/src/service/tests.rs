@@ -14,7 +14,7 @@ use bucket_protocols::space::keys::{Kind, key_of};
 use bucket_protocols::space::standing::{Blob as Held, Recognised, Standing, recognise};
 use cid::multihash::Multihash;
 
-use super::answer::{Answer, answer};
+use super::answer::{Answer, answer, blob as blob_of};
 use super::runs::Run;
 use super::sweep::{Asked, Plan, Progress, Sweeper, asked};
 use crate::identity::{Identity, IdentityKind};
@@ -87,9 +87,12 @@ impl Bench {
         let sweeper = Sweeper { key, space };
         let mut known: BTreeMap<_, _> = self.runs.clone();
         known.retain(|ran, run| !run.last || !run.written || asked.iter().any(|asked| asked.ran == *ran));
-        let to_add = sweeper.begin(asked, &mut known, |link| *link == CarId::of::<NativeHasher>(b"shard"));
-        self.adds.borrow_mut().extend(to_add.values().map(|blob| blob.link));
-        let plan = sweeper.plan(asked, known, |_| progress.clone());
+        sweeper.begin(asked, &mut known, |link| *link == CarId::of::<NativeHasher>(b"shard"));
+        for run in known.values_mut().filter(|run| !run.added) {
+            self.adds.borrow_mut().push(blob_of(&run.task).unwrap().link);
+            run.added = true;
+        }
+        let plan = sweeper.plan(asked, known, 64, |_| progress.clone());
         self.runs.extend(plan.runs.clone());
         plan
     }
@@ -243,4 +246,40 @@ fn each_command_has_its_answer() {
     }
     let Answer::Store(stored) = answer(&blob(b"abc", 0), &car, |_| false) else { panic!("a blob") };
     assert_eq!((stored.link, stored.size), (CarId::of::<NativeHasher>(b"abc"), 3));
+}
+
+#[test]
+fn a_plan_is_bounded_and_the_rest_comes_later() {
+    let mut bench = Bench::default();
+    let asks: Vec<_> = (0..100u8).map(|n| ask(task("/no/such", map([]), n))).collect();
+    let (mut looks, mut moved) = (0, 0);
+    while moved < asks.len() {
+        let left: Vec<_> =
+            asks.iter().filter(|ask| !bench.space.contains_key(&Kind::Invoked.key(&ask.invocation))).cloned().collect();
+        let plan = bench.look(&left, Progress::Waiting);
+        assert!(!plan.ops.is_empty() && plan.ops.len() <= 256);
+        bench.write(&plan);
+        moved = bench.space.keys().filter(|key| key.starts_with(Kind::Invoked.prefix())).count();
+        looks += 1;
+    }
+    assert_eq!(looks, 2);
+    assert!(asks.iter().all(|ask| !bench.recognised(&Kind::Receipt.key(&ask.ran)).is_ok()));
+}
+
+#[test]
+fn a_key_that_no_space_takes_is_left_out() {
+    let mut bench = Bench::default();
+    let long = format!("did:a:{}", "b".repeat(250));
+    let ask = ask(task("/subscription/add", map([("account", text(&long))]), 0));
+    let plan = bench.look(std::slice::from_ref(&ask), Progress::Waiting);
+    bench.write(&plan);
+    assert!(bench.recognised(&Kind::Receipt.key(&ask.ran)).is_ok());
+    assert!(bench.space.keys().all(|key| key.len() <= 256));
+}
+
+#[test]
+fn what_is_too_large_for_a_receipt_is_not_taken() {
+    let (owner, service) = keys();
+    let args = map([("x", Ipld::Bytes(vec![0; 70_000]))]);
+    assert!(read(&queued(&owner, Some(service.did()), task("/no/such", args, 0), None)).is_none());
 }

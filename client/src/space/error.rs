@@ -39,6 +39,14 @@ pub enum SpaceError {
         /// One of them.
         first: Cid,
     },
+    /// An answer that is too large.
+    #[error("{url}: expected an answer of at most {max} bytes, got more")]
+    Oversized {
+        /// Whose.
+        url: String,
+        /// The bound.
+        max: usize,
+    },
     /// The tree can't be read.
     #[error("the tree: {0}")]
     Tree(ProllyError),
@@ -89,7 +97,7 @@ impl SpaceError {
             Self::Busy { .. } => "busy",
             Self::Storage { .. } => "storage",
             Self::Random(_) => "random",
-            Self::Peer { .. } => "peer",
+            Self::Peer { .. } | Self::Oversized { .. } => "peer",
         }
     }
 

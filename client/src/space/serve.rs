@@ -91,9 +91,11 @@ impl From<SpaceError> for Refused {
             SpaceError::Evidence(_) | SpaceError::Denied(_) => StatusCode::FORBIDDEN,
             SpaceError::TooMany { .. } => StatusCode::INSUFFICIENT_STORAGE,
             SpaceError::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            SpaceError::Edit(_) | SpaceError::Failure(_) | SpaceError::Tree(_) | SpaceError::Peer { .. } => {
-                StatusCode::BAD_REQUEST
-            }
+            SpaceError::Edit(_)
+            | SpaceError::Failure(_)
+            | SpaceError::Tree(_)
+            | SpaceError::Peer { .. }
+            | SpaceError::Oversized { .. } => StatusCode::BAD_REQUEST,
             // Where a file lies is nobody's business.
             SpaceError::Storage { .. } | SpaceError::Random(_) | SpaceError::Incomplete { .. } => {
                 return Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.code(), "internal error");

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bucket_core::cid::{CarId, Cid, NativeHasher};
+use bucket_core::cid::{CarId, Cid, Hasher as _, NativeHasher};
 use bucket_core::dag_cbor::{self, Ipld};
 use bucket_core::effect::{self, Effect, Job, Memo, Outcome, Ready, Step};
 use bucket_core::error::Failure;
@@ -130,7 +130,9 @@ impl Turn<'_> {
     /// A job that asks or tells the store for CARs: done once, also when the process ends behind it.
     async fn remembered(&self, asked: Asked<'_>) -> Result<Option<Outcome>, WorkerError> {
         let Attempt { bucket, link, .. } = asked.at.clone();
-        let (key, now) = (asked.key, seconds());
+        // After a reorganisation the same attempt may be at another size.
+        let size = self.outbox.size.to_be_bytes();
+        let (key, now) = (NativeHasher::sha2_256(&[&asked.key[..], &size].concat()), seconds());
         let known = self.inner.ledger.recall(&bucket, &link, &key)?;
         let cmd = asked.ready.job.cmd.as_str();
         if let Some(Memorandum { since, outcome }) = known.and_then(|bytes| Memorandum::decode(&bytes))
@@ -158,27 +160,28 @@ impl Turn<'_> {
         Ok(Some(outcome))
     }
 
-    /// Whether the store has the CAR. Something else under its name is deleted: it could only have come by a store that doesn't
-    /// compare what is put with what was signed.
+    /// Whether the store has the CAR, of the size that the entry says. Something else under its name is deleted: it could only
+    /// have come by a store that doesn't compare what is put with what was signed. What is right stays, whatever size is said:
+    /// it is the CAR of other buckets, too.
     async fn is_there(&self, at: &Attempt) -> Result<bool, WorkerError> {
         let (inner, link, size) = (self.inner, &at.link, self.outbox.size);
         let Some(got) = inner.step("s3 head", inner.s3.head(link)).await? else { return Ok(false) };
-        let wrong = if got == size {
+        if !inner.is_verified(link, got) {
             let _reading = inner.reading.acquire().await;
-            match inner.step("s3 get", inner.s3.hash(link, size)).await? {
-                Some(held) if held.size == size && held.digest == link.0 => {
-                    self.note(at, format!("verified {size} bytes"));
-                    return Ok(true);
-                }
-                Some(held) => format!("{} bytes that hash to {}", held.size, CarId(held.digest)),
-                None => return Ok(false),
+            let Some(held) = inner.step("s3 get", inner.s3.hash(link, got)).await? else { return Ok(false) };
+            if held.digest != link.0 {
+                let (got, digest) = (held.size, CarId(held.digest));
+                self.note(
+                    at,
+                    format!("expected the CAR in the store, got {got} bytes that hash to {digest}: deleting them"),
+                );
+                inner.step("s3 delete", inner.s3.delete(link)).await?;
+                return Ok(false);
             }
-        } else {
-            format!("{got} bytes")
-        };
-        self.note(at, format!("expected {size} bytes of the CAR in the store, got {wrong}: deleting them"));
-        inner.step("s3 delete", inner.s3.delete(link)).await?;
-        Ok(false)
+            inner.verified(*link, got);
+            self.note(at, format!("verified {got} bytes"));
+        }
+        Ok(got == size)
     }
 
     /// Whether a sleep is over. It began with its effect.

@@ -123,7 +123,8 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Gives an attempt its bytes, if a bucket of this capacity has room for them. Once denied, an attempt stays denied.
+    /// Gives an attempt its bytes, if a bucket of this capacity has room for them. Once denied, an attempt stays denied. After a
+    /// reorganisation the same attempt may come with another size: then what it had is replaced.
     pub fn allocate(&self, at: &Attempt, size: u64, capacity: u64) -> Result<Allocation, LedgerError> {
         self.write(|write| {
             let mut attempts = write.open_table(ATTEMPTS)?;
@@ -132,7 +133,21 @@ impl Ledger {
             let used = table.get(bucket)?.map_or(0, |used| used.value());
             let known = attempts.get(at.key())?.map(|bytes| Standing::decode(bytes.value()));
             let (standing, answer) = match known.transpose().map_err(corrupted)? {
-                Some(Standing::Allocated(_)) => return Ok(Allocation::Allocated(0)),
+                Some(Standing::Allocated(before)) if before == size => return Ok(Allocation::Allocated(0)),
+                Some(Standing::Allocated(before)) => {
+                    let others =
+                        used.checked_sub(before).ok_or_else(|| corrupted(format!("{used} bytes less {before}")))?;
+                    match others.checked_add(size).filter(|sum| *sum <= capacity) {
+                        Some(sum) => {
+                            table.insert(bucket, sum)?;
+                            (Standing::Allocated(size), Allocation::Allocated(size.saturating_sub(before)))
+                        }
+                        None => {
+                            table.insert(bucket, others)?;
+                            (Standing::Denied, Allocation::Exceeded { used: others, capacity })
+                        }
+                    }
+                }
                 Some(Standing::Denied) => return Ok(Allocation::Exceeded { used, capacity }),
                 Some(Standing::Freed) => return Ok(Allocation::Freed),
                 None => match used.checked_add(size).filter(|sum| *sum <= capacity) {

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bucket_core::cid::CarId;
 use bucket_core::did::BucketId;
 use bucket_core::error::Failure;
 use tokio::sync::Semaphore;
@@ -118,6 +119,8 @@ struct Inner {
     progress: Progress,
     /// Events that were delivered, with the epoch at which the index should know of it.
     delivered: Mutex<BTreeMap<Key, i64>>,
+    /// Objects that were read and are what their names say, with their sizes. Nobody can put anything over them.
+    verified: Mutex<BTreeMap<CarId, u64>>,
     /// Entries that have their turn at once.
     turns: Semaphore,
     /// Objects that are read at once.
@@ -139,6 +142,7 @@ impl Worker {
             observer: Arc::new(()),
             progress: Progress::default(),
             delivered: Mutex::default(),
+            verified: Mutex::default(),
             turns: Semaphore::new(TURNS_AT_ONCE),
             reading: Semaphore::new(READING_AT_ONCE),
         }))
@@ -204,6 +208,14 @@ impl Inner {
         // What the index should know of and doesn't, a reorganisation took back.
         delivered.retain(|_, at| *at > epoch);
         delivered.contains_key(key)
+    }
+
+    fn is_verified(&self, link: &CarId, size: u64) -> bool {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner).get(link) == Some(&size)
+    }
+
+    fn verified(&self, link: CarId, size: u64) {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner).insert(link, size);
     }
 
     fn delivered(&self, key: Key, at: i64) {

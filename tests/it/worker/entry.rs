@@ -5,7 +5,7 @@ use bucket_protocols::store::Status;
 use bucket_tests::cars::id;
 use reqwest::StatusCode;
 
-use super::{CAPACITY, Shop, car};
+use super::{CAPACITY, Shop, car, served, service};
 
 #[test]
 fn a_car_is_stored() {
@@ -171,4 +171,43 @@ fn something_else_under_the_name_is_no_car() {
     shop.good_turn();
     shop.stands(&right, Status::Receiving);
     assert!(!shop.object(&right).exists());
+}
+
+#[test]
+fn another_buckets_wrong_size_takes_nothing_away() {
+    let mut shop = Shop::open();
+    let right = car("right", 64);
+    shop.add(&right).unwrap();
+    shop.good_turn();
+    let upload = shop.stands(&right, Status::Receiving).put.unwrap();
+    assert_eq!(shop.put(&upload, &right), StatusCode::OK);
+    shop.good_turn();
+    shop.stands(&right, Status::Ok);
+    let other = served(&mut shop.world, 7, &service());
+    for size in [63, 65] {
+        shop.add_to(&other, id(&right), size).unwrap();
+        shop.good_turn();
+        shop.good_turn();
+        assert_eq!(shop.entry_of(&other, &id(&right)).status, Status::Receiving);
+        assert_eq!(std::fs::read(shop.object(&right)).unwrap(), right);
+    }
+    shop.stands(&right, Status::Ok);
+}
+
+#[test]
+fn a_lie_about_the_size_takes_nobodys_car_away() {
+    let mut shop = Shop::open();
+    let right = car("right", 64);
+    std::fs::write(shop.object(&right), &right).unwrap();
+    shop.add(&right).unwrap();
+    shop.good_turn();
+    shop.stands(&right, Status::Ok);
+    for (number, size) in [(2, 63), (3, 65)] {
+        let other = served(&mut shop.world, number, &service());
+        shop.add_to(&other, id(&right), size).unwrap();
+        shop.good_turn();
+        shop.good_turn();
+        assert_eq!(shop.entry_of(&other, &id(&right)).status, Status::Receiving, "said to be of {size} bytes");
+        assert_eq!(std::fs::read(shop.object(&right)).unwrap(), right);
+    }
 }

@@ -40,20 +40,24 @@ fn a_file_is_packed_put_and_proven() {
         "the URL is proven too"
     );
 
-    let moved = AtomicU64::new(0);
-    let send = |upload: &Upload| shop.runtime.block_on(put(&source, upload, |now| moved.store(now, Ordering::Relaxed)));
-    // What is nobody's doing may go better next time; what isn't signed never will.
+    // What is nobody's doing may go better next time; what isn't signed never will. Small, so that the server reads it all.
+    let small = tempfile::NamedTempFile::new().unwrap();
+    let small = Source::open(small.path()).unwrap();
+    let send = |source: &Source, upload: &Upload, tell: &(dyn Fn(u64) + Sync)| {
+        shop.runtime.block_on(put(source, upload, tell))
+    };
     let elsewhere = Upload { url: "http://127.0.0.1:9/".into(), ..upload.clone() };
-    assert!(matches!(send(&elsewhere), Err(ClientError::Upload { transient: true, .. })));
-    let forged = Upload { url: upload.url.replace("X-Amz-Expires=7200", "X-Amz-Expires=7201"), ..upload.clone() };
-    let refused = send(&forged).unwrap_err();
-    assert!(matches!(refused, ClientError::Upload { transient: false, .. }));
+    assert!(matches!(send(&small, &elsewhere, &|_| ()), Err(ClientError::Upload { transient: true, .. })));
+    let mut forged = Upload { url: upload.url.replace("X-Amz-Expires=7200", "X-Amz-Expires=7201"), ..upload.clone() };
+    forged.headers.insert("content-length".into(), small.size.to_string());
+    let refused = send(&small, &forged, &|_| ()).unwrap_err();
+    assert!(matches!(refused, ClientError::Upload { transient: false, .. }), "{refused}");
     let words = refused.to_string();
     assert!(words.contains("403") && words.contains("SignatureDoesNotMatch") && !words.contains("X-Amz"), "{words}");
 
-    assert_eq!(send(&upload).unwrap(), Put::Done);
+    let moved = AtomicU64::new(0);
+    assert_eq!(send(&source, &upload, &|now| moved.store(now, Ordering::Relaxed)).unwrap(), Put::Done);
     assert_eq!(moved.load(Ordering::Relaxed), size);
-    assert_eq!(send(&upload).unwrap(), Put::There);
     let claimed = Entry { status: Status::Ok, ..row };
     assert_eq!(proven(&shop, &link, &claimed), None, "the service has not seen it yet");
     shop.good_turn();

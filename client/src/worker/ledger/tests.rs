@@ -16,6 +16,20 @@ fn opened() -> (tempfile::TempDir, Ledger) {
 }
 
 #[test]
+fn an_attempt_that_comes_with_another_size_has_that_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, at) = (Ledger::open(dir.path()).unwrap(), attempt(1, 1, 1));
+    ledger.allocate(&at, 10, 100).unwrap();
+    assert_eq!(ledger.allocate(&at, 70, 100).unwrap(), Allocation::Allocated(60));
+    assert_eq!(ledger.used(&at.bucket).unwrap(), 70);
+    assert_eq!(ledger.allocate(&at, 30, 100).unwrap(), Allocation::Allocated(0));
+    assert_eq!(ledger.used(&at.bucket).unwrap(), 30);
+    assert_eq!(ledger.allocate(&at, 101, 100).unwrap(), Allocation::Exceeded { used: 0, capacity: 100 });
+    assert_eq!(ledger.used(&at.bucket).unwrap(), 0);
+    assert_eq!(ledger.free(&at).unwrap(), 0);
+}
+
+#[test]
 fn an_attempt_is_allocated_once_and_freed_once() {
     let (_dir, ledger) = opened();
     let at = attempt(1, 1, 1);
@@ -125,7 +139,18 @@ proptest! {
                 Step::Allocate(at, size) => {
                     let before = used(&model, &at.bucket);
                     let expected = match model.get(&at) {
-                        Some(Standing::Allocated(_)) => Allocation::Allocated(0),
+                        Some(Standing::Allocated(had)) if before - had + size > CAPACITY => {
+                            let used = before - had;
+                            taken += had;
+                            model.insert(at.clone(), Standing::Denied);
+                            Allocation::Exceeded { used, capacity: CAPACITY }
+                        }
+                        Some(Standing::Allocated(had)) => {
+                            let more = size.saturating_sub(*had);
+                            taken += had.saturating_sub(size);
+                            model.insert(at.clone(), Standing::Allocated(size));
+                            Allocation::Allocated(more)
+                        }
                         Some(Standing::Freed) => Allocation::Freed,
                         Some(Standing::Denied) => Allocation::Exceeded { used: before, capacity: CAPACITY },
                         None if before + size > CAPACITY => {

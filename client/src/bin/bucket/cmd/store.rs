@@ -26,8 +26,8 @@ const POLL: Duration = Duration::from_secs(1);
 /// Between two tries of an upload that failed for now.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Tries of an upload.
-const TRIES: u32 = 5;
+/// Tries of an upload, when they fail for now or find something else in the store.
+const TRIES: u32 = 12;
 
 /// Store files as CARs with a bucket's service
 #[derive(Debug, Subcommand)]
@@ -148,7 +148,7 @@ impl Adding<'_> {
     /// Puts the CAR when it is wanted, and waits for the end of the attempt; answers what proves it, and whether it was put.
     async fn follow(&self, first: Proven) -> Result<(Proven, bool), ClientError> {
         let Self { cx, client, bucket, source, .. } = self;
-        let (mut now, mut put, mut again) = (first, None, Instant::now());
+        let (mut now, mut put, mut again, mut tries) = (first, None, Instant::now(), 0);
         self.tell(&now.entry);
         loop {
             match now.entry.status {
@@ -156,7 +156,15 @@ impl Adding<'_> {
                 Status::Receiving if self.no_upload => return Ok((now, false)),
                 // What is there and wasn't taken by now is something else, which the service takes away.
                 Status::Receiving if put != Some(Put::Done) && Instant::now() >= again => {
-                    put = self.put(&now).await?.or(put);
+                    tries += 1;
+                    match self.put(&now).await {
+                        Ok(done) => put = done.or(put),
+                        // A store that has something of this name may break a PUT off before it says so.
+                        Err(error @ ClientError::Upload { transient: true, .. }) if tries < TRIES => {
+                            cx.note(format!("{error}; trying again"));
+                        }
+                        Err(error) => return Err(error),
+                    }
                     again = Instant::now() + RETRY;
                 }
                 Status::Receiving => {}
@@ -193,20 +201,7 @@ impl Adding<'_> {
         let Some(upload) = entry.and_then(|entry| entry.put).filter(proven) else { return Ok(None) };
         let size = source.size.max(1);
         let tell = |moved: u64| cx.note(format!("put {moved} of {size} bytes ({} %)", moved * 100 / size));
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            match upload::put(source, &upload, tell).await {
-                Ok(put) => return Ok(Some(put)),
-                Err(error @ ClientError::Upload { transient: true, .. })
-                    if tries < TRIES && Instant::now() < self.until =>
-                {
-                    cx.note(format!("{error}; trying again"));
-                    tokio::time::sleep(RETRY).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        upload::put(source, &upload, tell).await.map(Some)
     }
 
     fn timeout(&self, last: Status) -> ClientError {

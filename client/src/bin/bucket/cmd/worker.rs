@@ -93,7 +93,10 @@ impl Worker {
         let buckets = (!bucket.is_empty()).then(|| bucket.iter().cloned().collect());
         let settings =
             Settings { confidence, buckets, poll: Duration::from_secs_f64(*poll), ..Settings::new(*capacity) };
-        let mut service = Service::open(client.clone(), key.clone(), &data)?;
+        // What it wrote isn't looked at again.
+        let waiting = ActorClient::on(client.chain().clone().with_confidence(confidence), client.address());
+        let mut service = Service::open(waiting.with_gateway(cx.gateway()?), key.clone(), &data)?
+            .with_buckets(settings.buckets.clone());
         let mut worker = worker::Worker::new(client, key, s3, ledger, settings);
         if !cx.is_quiet() {
             worker = worker.with_progress(Progress::new(progress_line));
