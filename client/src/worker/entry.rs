@@ -165,23 +165,22 @@ impl Turn<'_> {
     /// it is the CAR of other buckets, too.
     async fn is_there(&self, at: &Attempt) -> Result<bool, WorkerError> {
         let (inner, link, size) = (self.inner, &at.link, self.outbox.size);
-        let Some(got) = inner.step("s3 head", inner.s3.head(link)).await? else { return Ok(false) };
-        if !inner.is_verified(link, got) {
+        let Some(head) = inner.step("s3 head", inner.s3.head(link)).await? else { return Ok(false) };
+        if !inner.is_verified(link, &head) {
             let _reading = inner.reading.acquire().await;
-            let Some(held) = inner.step("s3 get", inner.s3.hash(link, got)).await? else { return Ok(false) };
+            let Some(held) = inner.step("s3 get", inner.s3.hash(link, head.size)).await? else { return Ok(false) };
             if held.digest != link.0 {
                 let (got, digest) = (held.size, CarId(held.digest));
-                self.note(
-                    at,
-                    format!("expected the CAR in the store, got {got} bytes that hash to {digest}: deleting them"),
-                );
+                let what =
+                    format!("expected the CAR in the store, got {got} bytes that hash to {digest}: deleting them");
+                self.note(at, what);
                 inner.step("s3 delete", inner.s3.delete(link)).await?;
                 return Ok(false);
             }
-            inner.verified(*link, got);
-            self.note(at, format!("verified {got} bytes"));
+            inner.verified(*link, head.clone());
+            self.note(at, format!("verified {} bytes", head.size));
         }
-        Ok(got == size)
+        Ok(head.size == size)
     }
 
     /// Whether a sleep is over. It began with its effect.

@@ -32,7 +32,7 @@ use crate::ucan::Held;
 
 use ledger::{Key, Ledger, LedgerError};
 use retry::Pauses;
-use s3::{S3, S3Error};
+use s3::{Head, S3, S3Error};
 
 /// How a worker works.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,8 +119,8 @@ struct Inner {
     progress: Progress,
     /// Events that were delivered, with the epoch at which the index should know of it.
     delivered: Mutex<BTreeMap<Key, i64>>,
-    /// Objects that were read and are what their names say, with their sizes. Nobody can put anything over them.
-    verified: Mutex<BTreeMap<CarId, u64>>,
+    /// Objects that were read and are what their names say, as the store described them.
+    verified: Mutex<BTreeMap<CarId, Head>>,
     /// Entries that have their turn at once.
     turns: Semaphore,
     /// Objects that are read at once.
@@ -210,12 +210,12 @@ impl Inner {
         delivered.contains_key(key)
     }
 
-    fn is_verified(&self, link: &CarId, size: u64) -> bool {
-        self.verified.lock().unwrap_or_else(PoisonError::into_inner).get(link) == Some(&size)
+    fn is_verified(&self, link: &CarId, head: &Head) -> bool {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner).get(link) == Some(head)
     }
 
-    fn verified(&self, link: CarId, size: u64) {
-        self.verified.lock().unwrap_or_else(PoisonError::into_inner).insert(link, size);
+    fn verified(&self, link: CarId, head: Head) {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner).insert(link, head);
     }
 
     fn delivered(&self, key: Key, at: i64) {

@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bucket_core::cid::CarId;
 use bucket_protocols::store::Upload;
+use reqwest::header::{CONTENT_LENGTH, ETAG};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use rusty_s3::{Bucket, Credentials, S3Action as _, UrlStyle};
 use sha2::{Digest as _, Sha256};
@@ -83,6 +84,15 @@ pub struct S3Error {
     pub transient: bool,
 }
 
+/// What the store says of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Its size in bytes.
+    pub size: u64,
+    /// Another when it is another object; empty where the store has none.
+    pub etag: String,
+}
+
 /// What an object holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
@@ -142,16 +152,17 @@ impl S3 {
         }
     }
 
-    /// An object's size in bytes, if it is there.
-    pub async fn head(&self, link: &CarId) -> Result<Option<u64>, S3Error> {
+    /// What the store says of an object, if it is there.
+    pub async fn head(&self, link: &CarId) -> Result<Option<Head>, S3Error> {
         let url = self.bucket.head_object(Some(&self.credentials), &link.to_string()).sign(OWN_SIGNATURE);
         let response = self.send(self.http.request(Method::HEAD, url)).await?;
         match response.status() {
             StatusCode::NOT_FOUND => Ok(None),
             StatusCode::OK => {
-                let length = response.headers().get(reqwest::header::CONTENT_LENGTH);
-                let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
-                length.map(Some).ok_or_else(|| self.error(true, "expected the size of an object, got none".into()))
+                let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+                let size = header(CONTENT_LENGTH).and_then(|length| length.parse().ok());
+                let size = size.ok_or_else(|| self.error(true, "expected the size of an object, got none".into()))?;
+                Ok(Some(Head { size, etag: header(ETAG).unwrap_or_default().to_owned() }))
             }
             _ => Err(self.unexpected("an object's size", response).await),
         }
