@@ -302,7 +302,7 @@ fn files_go_to_the_chain_in_pieces_and_from_there_to_everybody() {
     // ... and from a replica.
     third.trust(&bob.replica.read(|kept| kept.trusted()).unwrap().pop_first().unwrap());
     let synced = net.sync(&third, &net.serve(&bob)).unwrap();
-    assert_eq!((synced.received.values, synced.equal), (2, true));
+    assert_eq!((synced.received.values, synced.equal), (3, true), "and the evidence");
     assert_eq!(block(&third, "/photo"), Some(photo));
     // A pull of a little moves a little.
     alice.edit(&[("/n/150", Some(text("changed")))]);

@@ -14,6 +14,9 @@ pub enum SpaceError {
     /// Bytes that are no edit of this space, or one that counts for nothing.
     #[error("edit: {0}")]
     Edit(String),
+    /// Something else than a replica sends.
+    #[error("{0}")]
+    Sent(String),
     /// A head that nobody vouches for whom this replica trusts.
     #[error("the head's evidence: {0}")]
     Evidence(String),
@@ -87,6 +90,7 @@ impl SpaceError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Edit(_) => "edit_invalid",
+            Self::Sent(_) => "input",
             Self::Evidence(_) => "evidence",
             Self::Denied(_) => "denied",
             Self::Failure(_) => "failure",

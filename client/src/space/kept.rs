@@ -24,8 +24,8 @@ use crate::identity::Identity;
 /// Edits of one author that wait.
 pub const AUTHOR_EDITS_MAX: usize = 1024;
 
-/// Edits that wait, of all authors together, in bytes.
-pub const EDITS_BYTES_MAX: usize = 32 << 20;
+/// Edits of one author that wait, in bytes.
+pub const AUTHOR_BYTES_MAX: usize = 4 << 20;
 
 const HEAD: &str = "head";
 const EVIDENCE: &str = "evidence";
@@ -86,18 +86,18 @@ pub trait Holds: Read + Sized {
         }
     }
 
-    /// Why the head is believed.
-    fn evidence(&self) -> Result<Evidence, SpaceError> {
-        let Some(bytes) = self.get(META, EVIDENCE.as_bytes())? else { return Ok(Evidence::default()) };
-        let mut evidence = Evidence::default();
-        for item in list(&bytes, "evidence")? {
-            match item {
-                Ipld::Link(car) => evidence.car = CarId::try_from(&car).ok(),
-                Ipld::Bytes(signed) => evidence.signed = Some(signed),
-                _ => return Err(broken("evidence")),
-            }
+    /// Why the head is believed: the push that led to it, and the block that is its signed receipt.
+    fn evidence(&self) -> Result<(Option<CarId>, Option<CarId>), SpaceError> {
+        let Some(bytes) = self.get(META, EVIDENCE.as_bytes())? else { return Ok((None, None)) };
+        let id = |item| match item {
+            Ipld::Null => Ok(None),
+            Ipld::Link(cid) => CarId::try_from(&cid).map(Some).map_err(|_| broken("evidence")),
+            _ => Err(broken("evidence")),
+        };
+        match <[Ipld; 2]>::try_from(list(&bytes, "evidence")?) {
+            Ok([car, signed]) => Ok((id(car)?, id(signed)?)),
+            Err(_) => Err(broken("evidence")),
         }
-        Ok(evidence)
     }
 
     /// The head, and all edits that wait.
@@ -320,7 +320,7 @@ impl Change {
         if is_later(head, &now) {
             return self.go(head, evidence).map(|()| true);
         }
-        if *head == now && self.evidence()?.signed.is_none() {
+        if *head == now && self.evidence()?.1.is_none() {
             self.set_evidence(evidence)?;
         }
         Ok(false)
@@ -351,8 +351,14 @@ impl Change {
     }
 
     fn set_evidence(&self, evidence: &Evidence) -> Result<(), SpaceError> {
-        let car = evidence.car.map(|car| Ipld::Link(car.to_cid()));
-        self.set(EVIDENCE, &Ipld::List(car.into_iter().chain(evidence.signed.clone().map(Ipld::Bytes)).collect()))
+        if let (_, Some(old)) = self.evidence()? {
+            self.del(BLOCKS, &old.0)?;
+        }
+        let Evidence { car, signed } = evidence;
+        signed.iter().try_for_each(|signed| self.put_block(signed))?;
+        let signed = signed.as_ref().map(|signed| CarId::of::<NativeHasher>(signed));
+        let link = |id: Option<CarId>| id.map_or(Ipld::Null, |id| Ipld::Link(id.to_cid()));
+        self.set(EVIDENCE, &Ipld::List(vec![link(*car), link(signed)]))
     }
 
     /// Notes a push that is about to be sent.
@@ -380,19 +386,21 @@ pub fn in_edits(changes: Changes) -> Result<Vec<Ops>, SpaceError> {
 }
 
 fn check_bounds(state: &State) -> Result<(), SpaceError> {
-    let mut authors: BTreeMap<_, usize> = BTreeMap::new();
-    let mut bytes = 0;
+    let mut authors: BTreeMap<_, (usize, usize)> = BTreeMap::new();
     for edit in state.edits().values() {
-        *authors.entry(&edit.author).or_default() += 1;
-        bytes += edit.bytes.len();
+        let (edits, bytes) = authors.entry(&edit.author).or_default();
+        *edits += 1;
+        *bytes += edit.bytes.len();
     }
     let too_many = |what, max| Err(SpaceError::TooMany { what, max });
     match () {
         () if authors.len() > AUTHORS_MAX => too_many("authors with edits", AUTHORS_MAX),
-        () if authors.into_values().any(|edits| edits > AUTHOR_EDITS_MAX) => {
+        () if authors.values().any(|(edits, _)| *edits > AUTHOR_EDITS_MAX) => {
             too_many("edits of one author", AUTHOR_EDITS_MAX)
         }
-        () if bytes > EDITS_BYTES_MAX => too_many("bytes of edits", EDITS_BYTES_MAX),
+        () if authors.values().any(|(_, bytes)| *bytes > AUTHOR_BYTES_MAX) => {
+            too_many("bytes of one author's edits", AUTHOR_BYTES_MAX)
+        }
         () => Ok(()),
     }
 }

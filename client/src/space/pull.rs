@@ -73,9 +73,9 @@ pub async fn pull(replica: &Replica, client: &ActorClient) -> Result<Pulled, Cli
     settle(replica, client).await?;
     let values = remote.values(replica).await?;
     moved = Moved { values: values.values, bytes: moved.bytes + values.bytes, ..moved };
-    let (head, evidence) = replica.read(|kept| Ok((kept.head()?, kept.evidence()?)))?;
+    let (head, (car, _)) = replica.read(|kept| Ok((kept.head()?, kept.evidence()?)))?;
     let advanced = head != before;
-    Ok(Pulled { head, car: evidence.car, moved, advanced, taken_back, signer: found.signer, stranger })
+    Ok(Pulled { head, car, moved, advanced, taken_back, signer: found.signer, stranger })
 }
 
 /// Nobody has pushed to the space yet, as far as the index knows.
@@ -108,7 +108,7 @@ async fn settle(replica: &Replica, client: &ActorClient) -> Result<(), ClientErr
 
 /// Whether the chain still has the push that led to the replica's head: then the index is behind.
 async fn still_there(replica: &Replica, client: &ActorClient, head: &Head) -> Result<bool, ClientError> {
-    let Some(car) = replica.read(|kept| kept.evidence())?.car else { return Ok(false) };
+    let (Some(car), _) = replica.read(|kept| kept.evidence())? else { return Ok(false) };
     match client.fetch_receipt(replica.space(), &car).await {
         Ok(fetched) => {
             Ok(fetched.receipt.out.as_ref().ok().and_then(|out| Head::from_ipld(out).ok()).as_ref() == Some(head))

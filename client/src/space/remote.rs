@@ -23,6 +23,9 @@ const PARALLEL: usize = 8;
 /// Nodes that are kept in one transaction.
 const BATCH: usize = 128;
 
+/// Blocks that values link to and that are kept in one transaction: each may be large.
+const VALUES_BATCH: usize = 32;
+
 /// Blocks that were asked for in vain before, and are asked for again.
 pub const AGAIN: usize = 64;
 
@@ -35,7 +38,7 @@ pub struct Moved {
     pub nodes: usize,
     /// Edits.
     pub edits: usize,
-    /// Blocks and CARs that values link to.
+    /// Blocks and CARs that values link to, and evidence of heads.
     pub values: usize,
     /// Bytes of all of them.
     pub bytes: usize,
@@ -148,7 +151,7 @@ impl Remote {
     pub async fn values(&self, replica: &Replica) -> Result<Moved, SpaceError> {
         let mut moved = Moved::default();
         let wanted = replica.read(|kept| kept.wanted(AGAIN, somewhere()?))?;
-        for some in wanted.chunks(PARALLEL) {
+        for some in wanted.chunks(VALUES_BATCH) {
             let each = some.iter().map(async |cid| match self.block(cid, BLOCK_BYTES_MAX).await {
                 // A value may link to anything. What no replica could hold keeps nobody from the rest.
                 Err(SpaceError::Oversized { .. }) => Ok::<_, SpaceError>((*cid, None)),

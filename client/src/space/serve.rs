@@ -15,7 +15,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use bucket_core::cid::{Cid, Hasher as _, NativeHasher};
+use bucket_core::cid::{Cid, Hasher as _, NativeHasher, RAW, sha2_cid};
 use bucket_core::did::BucketId;
 use tokio::sync::Semaphore;
 
@@ -28,7 +28,7 @@ use super::tree::digest;
 use super::wire::{Answer, BLOCKS_MAX, SENT_BYTES_MAX, Sent, Told};
 use super::{Edit, SpaceError, millis};
 
-/// Requests at the same time; who comes when there are so many is told to come again.
+/// Requests at the same time; others wait.
 const REQUESTS_MAX: usize = 32;
 
 /// From a request's first byte to its answer.
@@ -58,10 +58,11 @@ pub fn router(home: PathBuf) -> Router {
 
 /// Around every request: so many at a time, and so long.
 async fn bounded(State(app): State<App>, request: Request, next: Next) -> Response {
-    let Ok(_room) = app.room.try_acquire() else {
-        return Refused::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many requests: come again").into_response();
+    let answer = async {
+        let _room = app.room.acquire().await.expect("nobody closes it");
+        next.run(request).await
     };
-    match tokio::time::timeout(TIMEOUT, next.run(request)).await {
+    match tokio::time::timeout(TIMEOUT, answer).await {
         Ok(response) => response,
         Err(_) => Refused::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the request took too long").into_response(),
     }
@@ -91,7 +92,8 @@ impl From<SpaceError> for Refused {
             SpaceError::Evidence(_) | SpaceError::Denied(_) => StatusCode::FORBIDDEN,
             SpaceError::TooMany { .. } => StatusCode::INSUFFICIENT_STORAGE,
             SpaceError::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            SpaceError::Edit(_)
+            SpaceError::Sent(_)
+            | SpaceError::Edit(_)
             | SpaceError::Failure(_)
             | SpaceError::Tree(_)
             | SpaceError::Peer { .. }
@@ -150,11 +152,7 @@ async fn tell(State(app): State<App>, Path(did): Path<String>) -> Result<Respons
 }
 
 async fn take(State(app): State<App>, Path(did): Path<String>, body: Bytes) -> Result<Response, Refused> {
-    let sent = Sent::decode(body.to_vec()).map_err(Refused::input)?;
-    if sent.told.space.as_str() != did {
-        return Err(Refused::input(format!("expected a state of {did}, got one of {}", sent.told.space)));
-    }
-    let answer = app.with(&did, move |replica| receive(&replica, &sent)).await?;
+    let answer = app.with(&did, move |replica| receive(&replica, body.to_vec())).await?;
     Ok(dag_cbor(answer.encode()))
 }
 
@@ -180,7 +178,15 @@ async fn block(State(app): State<App>, Path(cid): Path<String>) -> Result<Respon
 }
 
 /// Takes in what another replica sent, all or nothing, and tells what is lacking.
-pub fn receive(replica: &Replica, sent: &Sent) -> Result<Answer, SpaceError> {
+pub fn receive(replica: &Replica, body: Vec<u8>) -> Result<Answer, SpaceError> {
+    let sent = &Sent::decode(body).map_err(SpaceError::Sent)?;
+    if sent.told.space != *replica.space() {
+        return Err(SpaceError::Sent(format!(
+            "expected a state of {}, got one of {}",
+            replica.space(),
+            sent.told.space
+        )));
+    }
     let now = millis();
     replica.write(|kept| {
         let mut missing = edits(kept, sent, now)?;
@@ -213,15 +219,27 @@ fn edits(kept: &Change, sent: &Sent, now: u64) -> Result<Vec<Cid>, SpaceError> {
 
 /// Goes on to a later head, if all of its tree is here or came along; else keeps what came of it, and tells what is missing.
 fn tree(kept: &Change, sent: &Sent, now: u64) -> Result<Vec<Cid>, SpaceError> {
-    let Told { space, head, evidence: signed, .. } = &sent.told;
+    let Told { space, head, evidence: id, .. } = &sent.told;
     if !is_later(head, &kept.head()?) {
         return Ok(vec![]);
     }
+    let signed = match id {
+        None => None,
+        Some(id) => match sent.car.block(&sha2_cid(RAW, &id.0)) {
+            Some(block) => Some(block.to_vec()),
+            None => kept.block(&id.to_cid())?,
+        },
+    };
+    if let (Some(id), None) = (id, &signed) {
+        return Ok(vec![id.to_cid()]);
+    }
     let Vouched { car, .. } = evidence::check(head, signed.as_deref(), space, &kept.trusted()?, now / 1000)?;
+    // The nodes may take several requests.
+    signed.iter().try_for_each(|signed| kept.put_block(signed))?;
     loop {
         let missing = kept.missing(&head.root)?;
         if missing.is_empty() {
-            kept.advance(head, &Evidence { car, signed: signed.clone() })?;
+            kept.advance(head, &Evidence { car, signed })?;
             return Ok(vec![]);
         }
         let came: Vec<_> = missing.iter().filter_map(|cid| sent.car.block(cid)).collect();

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use bucket_core::cid::{Cid, DAG_CBOR, RAW};
+use bucket_core::cid::{CarId, Cid, DAG_CBOR, RAW};
 use reqwest::StatusCode;
 
 use super::evidence::{self, Vouched};
 use super::kept::{Evidence, Holds as _};
 use super::model::is_later;
-use super::remote::{Moved, Remote};
+use super::remote::{BLOCK_BYTES_MAX, Moved, Remote};
 use super::store::{EDITS, Read as _, Replica};
 use super::wire::{Answer, BLOCKS_MAX, SENT_BYTES_MAX, TOLD_BYTES_MAX, Told};
 use super::{Edit, SpaceError, edit, millis};
@@ -38,10 +38,9 @@ pub async fn sync(replica: &Replica, remote: &Remote) -> Result<Synced, SpaceErr
     let mut received = edits(replica, remote, &told).await?;
     if is_later(&told.head, &replica.read(|kept| kept.head())?) {
         let moved = follow(replica, remote, &told).await?;
-        received = Moved { nodes: moved.nodes, bytes: received.bytes + moved.bytes, ..received };
+        received = add(received, moved);
     }
-    let moved = remote.values(replica).await?;
-    received = Moved { values: moved.values, bytes: received.bytes + moved.bytes, ..received };
+    received = add(received, remote.values(replica).await?);
     let (sent, theirs) = send(replica, remote, &told).await?;
     let told = replica.read(|kept| Told::of(replica.space(), kept))?;
     Ok(Synced { received, sent, equal: theirs.agrees(&told), told })
@@ -93,10 +92,15 @@ async fn edits(replica: &Replica, remote: &Remote, told: &Told) -> Result<Moved,
 /// Goes on to the head over there, if somebody vouches for it whom this replica trusts.
 async fn follow(replica: &Replica, remote: &Remote, told: &Told) -> Result<Moved, SpaceError> {
     let trusted = replica.read(|kept| kept.trusted())?;
-    let signed = told.evidence.as_deref();
-    let Vouched { car, .. } = evidence::check(&told.head, signed, replica.space(), &trusted, millis() / 1000)?;
-    let moved = remote.complete(replica, &told.head.root).await?;
-    let evidence = Evidence { car, signed: told.evidence.clone() };
+    let signed = match told.evidence {
+        Some(id) => remote.block(&id.to_cid(), BLOCK_BYTES_MAX).await?,
+        None => None,
+    };
+    let now = millis() / 1000;
+    let Vouched { car, .. } = evidence::check(&told.head, signed.as_deref(), replica.space(), &trusted, now)?;
+    let (values, bytes) = (1, signed.as_ref().map_or(0, Vec::len));
+    let moved = add(Moved { values, bytes, ..Moved::default() }, remote.complete(replica, &told.head.root).await?);
+    let evidence = Evidence { car, signed };
     replica.write(|kept| kept.advance(&told.head, &evidence))?;
     Ok(moved)
 }
@@ -104,7 +108,8 @@ async fn follow(replica: &Replica, remote: &Remote, told: &Told) -> Result<Moved
 /// Sends what the other lacks: first the edits, then what it asks for, as far as it is here.
 async fn send(replica: &Replica, remote: &Remote, before: &Told) -> Result<(Moved, Told), SpaceError> {
     let own = replica.read(|kept| Told::of(replica.space(), kept))?;
-    let missing = own.edits.difference(&before.edits).copied().collect();
+    let news = own.evidence.filter(|_| is_later(&own.head, &before.head)).map(CarId::to_cid);
+    let missing = news.into_iter().chain(own.edits.difference(&before.edits).copied()).collect();
     let mut asked = Answer { told: before.clone(), missing, wanted: vec![] };
     let mut done = BTreeSet::new();
     let mut moved = Moved::default();
@@ -146,7 +151,7 @@ impl Load {
                 let edit = if wanted { None } else { kept.get(EDITS, &cid.to_bytes())? };
                 let (count, codec, bytes) = match (edit, kept.block(cid)?) {
                     (Some(edit), _) => (&mut moved.edits, DAG_CBOR, edit),
-                    (None, Some(block)) if wanted => (&mut moved.values, RAW, block),
+                    (None, Some(block)) if wanted || cid.codec() != DAG_CBOR => (&mut moved.values, RAW, block),
                     (None, Some(node)) => (&mut moved.nodes, DAG_CBOR, node),
                     (None, None) => {
                         told.absent.extend(wanted.then_some(*cid));

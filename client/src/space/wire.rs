@@ -1,14 +1,14 @@
 //! What replicas tell each other over HTTP, in strict DAG-CBOR. `README.md` beside this file has the routes.
 //!
-//! - A [`Told`] is a replica's state by names: its head with evidence, and the CIDs of the edits that wait.
-//! - A [`Sent`] is a CAR whose root is a [`Told`], with blocks that the other lacks: edits, nodes, and blocks that values link
-//!   to, whatever their codec, as raw ones of the same hash.
+//! - A [`Told`] is a replica's state by names: its head, and the CIDs of the evidence for it and of the edits that wait.
+//! - A [`Sent`] is a CAR whose root is a [`Told`], with blocks that the other lacks: edits and nodes, and as raw ones of the
+//!   same hash, whatever their codec, evidence and blocks that values link to.
 //! - An [`Answer`] tells how the other stands afterwards, and what it still lacks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bucket_core::car::{Car, Transaction};
-use bucket_core::cid::{Cid, DAG_CBOR, NativeHasher};
+use bucket_core::cid::{CarId, Cid, DAG_CBOR, NativeHasher};
 use bucket_core::dag_cbor::{self, Ipld};
 use bucket_core::did::BucketId;
 use bucket_core::limits::CAR_BLOCKS_MAX;
@@ -17,7 +17,7 @@ use bucket_protocols::space::head::{AUTHORS_MAX, Head};
 use super::SpaceError;
 use super::kept::{AUTHOR_EDITS_MAX, Holds};
 
-/// A state, or an answer: as many edits as may wait, and evidence.
+/// A state, or an answer: as many edits as may wait.
 pub const TOLD_BYTES_MAX: usize = 4 << 20;
 
 /// What is sent at once.
@@ -33,8 +33,8 @@ pub struct Told {
     pub space: BucketId,
     /// The head.
     pub head: Head,
-    /// The receipt of its push, signed.
-    pub evidence: Option<Vec<u8>>,
+    /// The receipt of its push, signed: a block by itself, which is needed only where the head is news.
+    pub evidence: Option<CarId>,
     /// Edits that wait.
     pub edits: BTreeSet<Cid>,
     /// What the other wanted, and this one doesn't have either.
@@ -95,7 +95,7 @@ impl Told {
     pub fn of(space: &BucketId, kept: &impl Holds) -> Result<Self, SpaceError> {
         let state = kept.state()?;
         let edits = state.edits().keys().copied().collect();
-        let evidence = kept.evidence()?.signed;
+        let (_, evidence) = kept.evidence()?;
         Ok(Self { space: space.clone(), head: state.head, evidence, edits, absent: vec![] })
     }
 
@@ -108,7 +108,7 @@ impl Told {
         map([
             ("space", Ipld::String(self.space.to_string())),
             ("head", self.head.to_ipld()),
-            ("evidence", self.evidence.clone().map_or(Ipld::Null, Ipld::Bytes)),
+            ("evidence", self.evidence.map_or(Ipld::Null, |id| Ipld::Link(id.to_cid()))),
             ("edits", links(&self.edits)),
             ("absent", links(&self.absent)),
         ])
@@ -122,8 +122,8 @@ impl Told {
         };
         let evidence = match take(&mut fields, "evidence")? {
             Ipld::Null => None,
-            Ipld::Bytes(signed) => Some(signed),
-            _ => return Err("expected “evidence” to be null or a CAR".into()),
+            Ipld::Link(cid) => Some(CarId::try_from(&cid).map_err(|error| format!("evidence: {error}"))?),
+            _ => return Err("expected “evidence” to be null or a link".into()),
         };
         let head = Head::from_ipld(&take(&mut fields, "head")?)?;
         let edits = cids(&mut fields, "edits", AUTHORS_MAX * AUTHOR_EDITS_MAX)?.into_iter().collect();

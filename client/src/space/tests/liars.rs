@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::routing::get;
-use bucket_core::cid::{DAG_CBOR, RAW};
+use bucket_core::cid::{CarId, DAG_CBOR, RAW};
 use bucket_core::prolly;
 use bucket_protocols::space::push::PUSH;
 use tokio::runtime::Runtime;
@@ -58,8 +58,15 @@ async fn refused(home: &Home, remote: &Remote) -> String {
     error.to_string()
 }
 
-fn told_of(head: Head, evidence: Option<Vec<u8>>, edits: &[Cid]) -> Told {
+fn told_of(head: Head, evidence: Option<&[u8]>, edits: &[Cid]) -> Told {
+    let evidence = evidence.map(CarId::of::<NativeHasher>);
     Told { space: space(), head, evidence, edits: edits.iter().copied().collect(), absent: vec![] }
+}
+
+/// Blocks, and evidence beside them.
+fn evident(mut blocks: Blocks, evidence: &[u8]) -> Blocks {
+    blocks.insert(CarId::of::<NativeHasher>(evidence).to_cid(), evidence.to_vec());
+    blocks
 }
 
 fn run(test: impl Future<Output = ()>) {
@@ -136,7 +143,9 @@ fn heads_need_evidence() {
         let chain = Chain::with_entries(20);
         let later = Head { seq: ours.seq + 1, ..chain.head.clone() };
         let ask = async |evidence: Option<Vec<u8>>| {
-            refused(&home, &liar(told_of(later.clone(), evidence, &[]).encode(), chain.blocks.clone()).await).await
+            let told = told_of(later.clone(), evidence.as_deref(), &[]);
+            refused(&home, &liar(told.encode(), evident(chain.blocks.clone(), &evidence.unwrap_or_default())).await)
+                .await
         };
         assert!(ask(None).await.contains("got none"));
         assert!(ask(Some(b"junk".to_vec())).await.contains("evidence"));
@@ -161,9 +170,10 @@ fn heads_need_evidence() {
         forged[last] ^= 1;
         assert!(ask(Some(forged)).await.contains("evidence"));
         // The good one is believed, and an older head is not looked at.
-        sync(&home.replica, &liar(told_of(later.clone(), Some(good), &[]).encode(), chain.blocks.clone()).await)
-            .await
-            .unwrap();
+        let told = told_of(later.clone(), Some(&good), &[]).encode();
+        // It has to be shown.
+        assert!(refused(&home, &liar(told.clone(), chain.blocks.clone()).await).await.contains("got none"));
+        sync(&home.replica, &liar(told, evident(chain.blocks.clone(), &good)).await).await.unwrap();
         assert_eq!(home.told().head, later);
         sync(&home.replica, &liar(told_of(ours, None, &[]).encode(), Blocks::new()).await).await.unwrap();
         assert_eq!(home.told().head, later);
@@ -176,11 +186,12 @@ fn bad_nodes_are_refused() {
         let home = victim();
         let chain = Chain::with_entries(3_000);
         let later = Head { seq: 9, ..chain.head.clone() };
-        let told = told_of(later.clone(), Some(vouch(&service(), &space(), PUSH, later.to_ipld())), &[]);
+        let signed = vouch(&service(), &space(), PUSH, later.to_ipld());
+        let told = told_of(later.clone(), Some(&signed), &[]);
         let with = async |change: &dyn Fn(&mut Blocks)| {
             let mut blocks = chain.blocks.clone();
             change(&mut blocks);
-            refused(&home, &liar(told.encode(), blocks).await).await
+            refused(&home, &liar(told.encode(), evident(blocks, &signed)).await).await
         };
         assert!(with(&|blocks| blocks.clear()).await.contains("expected node"));
         let some = *chain.blocks.keys().find(|cid| **cid != later.root).unwrap();
@@ -190,13 +201,14 @@ fn bad_nodes_are_refused() {
             with(&|blocks| drop(blocks.insert(some, vec![0; prolly::NODE_BYTES_MAX + 1]))).await.contains("at most")
         );
         // Whatever was kept of the tries, the true tree is taken.
-        sync(&home.replica, &liar(told.encode(), chain.blocks.clone()).await).await.unwrap();
+        sync(&home.replica, &liar(told.encode(), evident(chain.blocks.clone(), &signed)).await).await.unwrap();
         assert_eq!(home.told().head, later);
         // A root that is no tree, though the service signed it.
         let junk = block_cid::<NativeHasher>(DAG_CBOR, b"\xa0");
         let head = Head { root: junk, seq: 10, ..later };
         let signed = vouch(&service(), &space(), PUSH, head.to_ipld());
-        let remote = liar(told_of(head, Some(signed), &[]).encode(), [(junk, b"\xa0".to_vec())].into()).await;
+        let blocks = evident([(junk, b"\xa0".to_vec())].into(), &signed);
+        let remote = liar(told_of(head, Some(&signed), &[]).encode(), blocks).await;
         assert!(refused(&home, &remote).await.contains("the tree"));
     });
 }
@@ -267,7 +279,10 @@ fn a_server_takes_only_what_is_good_and_wanted() {
         let later = Head { seq: 99, ..head.clone() };
         assert_eq!(post(told_of(later.clone(), None, &[]).with([])).await.0, 403);
         let mine = vouch(&key(101), &space(), PUSH, later.to_ipld());
-        assert_eq!(post(told_of(later.clone(), Some(mine), &[]).with([])).await.0, 403);
+        let told = told_of(later.clone(), Some(&mine), &[]);
+        assert_eq!(post(told.with([(RAW, &mine[..])])).await.0, 403);
+        // Without the block it is asked for; nothing is taken over.
+        assert_eq!(post(told.with([])).await.0, 200);
         let edit = dag_cbor_edit(&key(50), 1, 5);
         let cid = block_cid::<NativeHasher>(DAG_CBOR, &edit);
         let (status, said) = post(told_of(head.clone(), None, &[cid]).with([(DAG_CBOR, &edit[..])])).await;

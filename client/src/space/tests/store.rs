@@ -27,7 +27,9 @@ fn what_is_kept_is_found_again() {
     again
         .read(|kept| {
             assert_eq!(kept.head()?, chain.head);
-            assert_eq!(kept.evidence()?, Evidence { car: None, signed: Some(chain.signed.clone()) });
+            let signed = CarId::of::<NativeHasher>(&chain.signed);
+            assert_eq!(kept.evidence()?, (None, Some(signed)));
+            assert_eq!(kept.block(&signed.to_cid())?, Some(chain.signed.clone()));
             assert_eq!(kept.own()?, std::slice::from_ref(&made));
             assert_eq!(kept.author()?, Some(author));
             assert_eq!(kept.trusted()?.len(), 1);

@@ -89,8 +89,8 @@ impl By {
             (None, None) => wallet.identity_of(replica.space())?.ok_or(unset)?,
         };
         let did = key.did();
-        let proofs = match known {
-            Some(author) if author.did == did && self.proof.is_empty() => author.proofs,
+        let proofs = match &known {
+            Some(author) if author.did == did && self.proof.is_empty() => author.proofs.clone(),
             _ => {
                 let held = sign::held(&self.proof)?;
                 let accept = |way: &[&_]| chain::check(way, now(), Some("/space/push")).map(drop);
@@ -99,7 +99,9 @@ impl By {
             }
         };
         let author = Author { did, proofs };
-        replica.write(|kept| kept.set_author(&author))?;
+        if known.as_ref() != Some(&author) {
+            replica.write(|kept| kept.set_author(&author))?;
+        }
         Ok((key, author))
     }
 }

@@ -29,7 +29,7 @@ impl Status {
         let replica = replica(cx, &bucket)?;
         let (state, view, rest) = replica.read(|kept| {
             let view = kept.view()?;
-            let rest = (kept.own()?, kept.pushes()?, kept.stranded()?, kept.evidence()?, kept.wanted(usize::MAX, 0)?);
+            let rest = (kept.own()?, kept.pushes()?, kept.stranded()?, kept.evidence()?.1, kept.wanted(usize::MAX, 0)?);
             Ok((kept.state()?, (view.root(), view.changes()?), (rest, kept.trusted()?, kept.service()?)))
         })?;
         let ((own, pushes, stranded, evidence, wanted), trusted, service) = rest;
@@ -48,7 +48,7 @@ impl Status {
         let head = dag_json::write(&state.head.to_ipld())?;
         let differs = changes.iter().map(change_json).collect::<Result<Vec<_>, _>>()?;
         let json = json!({
-            "bucket": bucket, "head": head, "signed": evidence.signed.is_some(), "root": root.to_string(),
+            "bucket": bucket, "head": head, "signed": evidence.is_some(), "root": root.to_string(),
             "waiting": edits, "stranded": stranded.len(), "unconfirmed": pushes.keys().collect::<Vec<_>>(),
             "changes": differs, "wanted": wanted.len(), "trusted": trusted, "service": service,
         });
