@@ -14,7 +14,8 @@ use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s_fs::FileSystem;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// The region that its clients sign for; the server takes any.
 const REGION: &str = "us-east-1";
@@ -25,6 +26,8 @@ pub struct S3 {
     dir: PathBuf,
     access_key: String,
     secret_key: String,
+    /// Dropped, it ends the server.
+    end: oneshot::Sender<()>,
     serving: JoinHandle<()>,
 }
 
@@ -37,8 +40,17 @@ impl S3 {
         builder.set_auth(SimpleAuth::from_single(access_key, secret_key));
         let listener = TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}"))?;
         let address = listener.local_addr()?;
-        let serving = tokio::spawn(serve(listener, builder.build()));
-        Ok(Self { address, dir: dir.to_owned(), access_key: access_key.into(), secret_key: secret_key.into(), serving })
+        let (end, ended) = oneshot::channel();
+        let serving = tokio::spawn(serve(listener, builder.build(), ended));
+        let (dir, access_key, secret_key) = (dir.to_owned(), access_key.to_owned(), secret_key.to_owned());
+        Ok(Self { address, dir, access_key, secret_key, end, serving })
+    }
+
+    /// Ends it. When this returns, nobody has a connection to it any more.
+    pub async fn stop(self) {
+        drop(self.end);
+        // A server that panicked has ended as well.
+        let _ = self.serving.await;
     }
 
     /// Makes an S3 bucket, if it isn't there.
@@ -67,17 +79,15 @@ impl S3 {
     }
 }
 
-impl Drop for S3 {
-    fn drop(&mut self) {
-        self.serving.abort();
-    }
-}
-
-async fn serve(listener: TcpListener, service: S3Service) {
+async fn serve(listener: TcpListener, service: S3Service, mut ended: oneshot::Receiver<()>) {
     // Connections end with the task that owns them.
-    let mut connections = tokio::task::JoinSet::new();
+    let mut connections = JoinSet::new();
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = &mut ended => break,
+        };
+        let Ok((stream, _)) = accepted else { continue };
         // Answers are small: without this each would wait for the client's delayed acknowledgement.
         let _ = stream.set_nodelay(true);
         let service = service.clone();
@@ -87,4 +97,5 @@ async fn serve(listener: TcpListener, service: S3Service) {
         });
         while connections.try_join_next().is_some() {}
     }
+    connections.shutdown().await;
 }

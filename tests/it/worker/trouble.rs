@@ -21,7 +21,9 @@ fn close(shop: &mut Shop) -> std::net::SocketAddr {
     let address = shop.s3.address();
     let files = tempfile::tempdir().unwrap();
     let elsewhere = S3::start(([127, 0, 0, 1], 0).into(), files.path(), "key", "secret");
-    shop.s3 = shop.runtime.block_on(elsewhere).unwrap();
+    let elsewhere = shop.runtime.block_on(elsewhere).unwrap();
+    let here = std::mem::replace(&mut shop.s3, elsewhere);
+    shop.runtime.block_on(here.stop());
     address
 }
 
