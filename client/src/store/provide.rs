@@ -65,10 +65,9 @@ mod tests {
             let car = provide(&owner.did(), &service.did(), key, held, Some(99), 0).unwrap();
             let (car, task) = task::check(car, &owner.did()).unwrap();
             let car = Car::decode::<NativeHasher>(car).unwrap();
-            let provider = store::Provider::read_args(&task.args).unwrap();
-            assert_eq!(provider.provider, service.did());
-            let given =
-                provider.proofs.iter().map(|cid| Held::new(Token::new(car.block(cid).unwrap().to_vec())).unwrap());
+            let (provider, proofs) = store::rows::read_provider(&task.args).unwrap();
+            assert_eq!(provider, service.did());
+            let given = proofs.iter().map(|cid| Held::new(Token::new(car.block(cid).unwrap().to_vec())).unwrap());
             let given: Vec<_> = given.collect();
             for cmd in COMMANDS {
                 let way = crate::ucan::chain::find(&given, &owner.did(), &service.did(), |way| {

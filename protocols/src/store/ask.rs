@@ -10,7 +10,7 @@ use bucket_core::task::Task;
 
 use super::PROVIDE;
 use super::event::ADD;
-use super::rows::Provider;
+use super::rows::provider_args;
 
 fn task(bucket: &BucketId, cmd: &str, args: BTreeMap<String, Ipld>, nonce: Vec<u8>) -> Task {
     Task { sub: bucket.clone(), cmd: cmd.to_owned(), args, nonce }
@@ -22,9 +22,7 @@ fn fields<const N: usize>(fields: [(&str, Ipld); N]) -> BTreeMap<String, Ipld> {
 
 /// `/store/provide`: lets a service store the bucket's CARs. The CAR has to hold the blocks of `proofs`.
 pub fn provide(bucket: &BucketId, provider: &BucketId, proofs: Vec<Cid>, nonce: Vec<u8>) -> Task {
-    let provider = Provider { provider: provider.clone(), proofs }.to_ipld();
-    let Ipld::Map(args) = provider else { unreachable!("a provider is a map") };
-    task(bucket, PROVIDE, args, nonce)
+    task(bucket, PROVIDE, fields(provider_args(provider, &proofs)), nonce)
 }
 
 /// `/store/add`: asks for a CAR of `size` bytes to be stored.

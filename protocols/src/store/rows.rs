@@ -34,6 +34,10 @@ pub struct Provider {
     pub provider: BucketId,
     /// Delegations by which it may act here, from the bucket's on.
     pub proofs: Vec<Cid>,
+    /// How many times the provider has been another one, from 1. What is stored is the word of a provider in its term.
+    pub term: u64,
+    /// What set it: a CAR with `/store/provide`.
+    pub car: CarId,
 }
 
 /// An entry, as a row or a receipt's `out` tells of it.
@@ -53,6 +57,8 @@ pub struct Entry {
     pub upload: Option<Cid>,
     /// Where to put the CAR. Rows of receiving entries have it.
     pub put: Option<Upload>,
+    /// In whose term it was stored, where it was.
+    pub term: Option<u64>,
 }
 
 /// What an entry's effects still are.
@@ -127,34 +133,55 @@ impl Row {
     }
 }
 
+/// The arguments of `/store/provide`: `{provider, proofs?}`.
+pub fn read_provider(args: &BTreeMap<String, Ipld>) -> Result<(BucketId, Vec<Cid>), Failure> {
+    let mut fields = Args::new(args);
+    let provider = provider(&mut fields)?;
+    fields.end().map(|()| provider)
+}
+
+fn provider(fields: &mut Args<'_>) -> Result<(BucketId, Vec<Cid>), Failure> {
+    let provider = args::string("provider", fields.take("provider")?)?;
+    let provider = provider.parse().map_err(|error| Failure::args(format!("provider: {error}")))?;
+    let link = |value: &Ipld| {
+        if let Ipld::Link(cid) = value { Ok(*cid) } else { Err(args::wrong("proofs", "a list of links", value)) }
+    };
+    let proofs: Vec<_> = match fields.maybe("proofs") {
+        Some(proofs) => args::list("proofs", proofs)?.iter().map(link).collect::<Result<_, _>>()?,
+        None => vec![],
+    };
+    if proofs.len() > PROOFS_MAX {
+        return Err(Failure::args(format!("expected at most {PROOFS_MAX} proofs, got {}", proofs.len())));
+    }
+    Ok((provider, proofs))
+}
+
+/// The arguments of `/store/provide`.
+pub(super) fn provider_args(provider: &BucketId, proofs: &[Cid]) -> [(&'static str, Ipld); 2] {
+    let proofs = proofs.iter().copied().map(Ipld::Link).collect();
+    [("provider", Ipld::String(provider.to_string())), ("proofs", Ipld::List(proofs))]
+}
+
 impl Provider {
-    /// `{provider, proofs}`.
-    pub fn to_ipld(&self) -> Ipld {
-        let proofs = self.proofs.iter().copied().map(Ipld::Link).collect();
-        map([("provider", Ipld::String(self.provider.to_string())), ("proofs", Ipld::List(proofs))])
+    /// What a receipt says: `{provider, proofs, term}`.
+    pub(super) fn out(&self) -> Ipld {
+        let [provider, proofs] = provider_args(&self.provider, &self.proofs);
+        map([provider, proofs, ("term", Ipld::Integer(self.term.into()))])
     }
 
-    /// Reads `{provider, proofs?}`: the row, and the arguments of the command.
+    /// The row, `{provider, proofs, term, car}`.
+    pub(super) fn to_ipld(&self) -> Ipld {
+        let [provider, proofs] = provider_args(&self.provider, &self.proofs);
+        map([provider, proofs, ("term", Ipld::Integer(self.term.into())), ("car", Ipld::Link(self.car.to_cid()))])
+    }
+
+    /// Reads the row.
     pub fn read(value: &Ipld) -> Result<Self, Failure> {
-        Self::read_args(args::map("provider", value)?)
-    }
-
-    /// See [`Provider::read`].
-    pub fn read_args(value: &BTreeMap<String, Ipld>) -> Result<Self, Failure> {
-        let mut fields = Args::new(value);
-        let provider = args::string("provider", fields.take("provider")?)?;
-        let provider = provider.parse().map_err(|error| Failure::args(format!("provider: {error}")))?;
-        let link = |value: &Ipld| {
-            if let Ipld::Link(cid) = value { Ok(*cid) } else { Err(args::wrong("proofs", "a list of links", value)) }
-        };
-        let proofs: Vec<_> = match fields.maybe("proofs") {
-            Some(proofs) => args::list("proofs", proofs)?.iter().map(link).collect::<Result<_, _>>()?,
-            None => vec![],
-        };
-        if proofs.len() > PROOFS_MAX {
-            return Err(Failure::args(format!("expected at most {PROOFS_MAX} proofs, got {}", proofs.len())));
-        }
-        fields.end().map(|()| Self { provider, proofs })
+        let mut fields = Args::new(args::map("provider", value)?);
+        let (provider, proofs) = provider(&mut fields)?;
+        let term = number("term", fields.take("term")?)?;
+        let car = car_id("car", fields.take("car")?)?;
+        fields.end().map(|()| Self { provider, proofs, term, car })
     }
 }
 
@@ -178,6 +205,11 @@ pub(super) fn entry(link: &CarId, state: &State, put: Option<&Upload>) -> Ipld {
 }
 
 impl Entry {
+    /// Whether the provider of a term says that it has the CAR.
+    pub fn is_stored(&self, term: u64) -> bool {
+        self.status == Status::Ok && self.term == Some(term)
+    }
+
     /// Reads an entry's row, or the `out` of a receipt of this protocol's events.
     pub fn read(value: &Ipld) -> Result<Self, Failure> {
         let mut fields = Args::new(args::map("entry", value)?);
@@ -207,6 +239,7 @@ impl Entry {
             until: epoch("until", more.maybe("until"))?,
             upload,
             put: more.maybe("put").map(Upload::read).transpose()?,
+            term: more.maybe("term").map(|term| number("term", term)).transpose()?,
         };
         more.end().map(|()| entry)
     }

@@ -75,7 +75,10 @@ pub enum Stage {
         upload: Cid,
     },
     /// Stored.
-    Ok,
+    Ok {
+        /// Whose word that is: the provider's of this term.
+        term: u64,
+    },
     /// Without room.
     Exceeds,
     /// Expired.
@@ -88,7 +91,7 @@ pub fn status(state: Option<&State>) -> Status {
         None => Status::NotFound,
         Some(Stage::Active { .. }) => Status::Active,
         Some(Stage::Receiving { .. }) => Status::Receiving,
-        Some(Stage::Ok) => Status::Ok,
+        Some(Stage::Ok { .. }) => Status::Ok,
         Some(Stage::Exceeds) => Status::Exceeds,
         Some(Stage::Expired) => Status::Expired,
     }
@@ -104,8 +107,10 @@ pub fn out(link: &CarId, state: Option<&State>) -> Ipld {
     let status = status(state);
     let (attempt, size) = state.map_or((0, None), |state| (state.attempt, Some(state.size)));
     let mut more: Vec<_> = size.map(|size| car(link, size)).into_iter().flatten().collect();
-    if let Some(State { stage: Stage::Receiving { upload, .. }, .. }) = state {
-        more.push(("upload", Ipld::Link(*upload)));
+    match state.map(|state| state.stage) {
+        Some(Stage::Receiving { upload, .. }) => more.push(("upload", Ipld::Link(upload))),
+        Some(Stage::Ok { term }) => more.push(("term", Ipld::Integer(term.into()))),
+        _ => {}
     }
     if let Some(name) = status.error() {
         let message = match status {
@@ -130,12 +135,12 @@ const EXCEEDS: i128 = 3;
 const EXPIRED: i128 = 4;
 
 impl State {
-    /// The state as its cell keeps it: `[stage, attempt, size]`, and behind that `began`, or `until` and `upload`.
+    /// The state as its cell keeps it: `[stage, attempt, size]`, and behind that `began`, `until` and `upload`, or `term`.
     pub fn to_cell(&self) -> Ipld {
         let (number, more) = match self.stage {
             Stage::Active { began } => (ACTIVE, vec![Ipld::Integer(began.into())]),
             Stage::Receiving { until, upload } => (RECEIVING, vec![Ipld::Integer(until.into()), Ipld::Link(upload)]),
-            Stage::Ok => (OK, vec![]),
+            Stage::Ok { term } => (OK, vec![Ipld::Integer(term.into())]),
             Stage::Exceeds => (EXCEEDS, vec![]),
             Stage::Expired => (EXPIRED, vec![]),
         };
@@ -158,7 +163,7 @@ impl State {
             (RECEIVING, [Ipld::Integer(until), Ipld::Link(upload)]) => {
                 Stage::Receiving { until: i64::try_from(*until).ok()?, upload: *upload }
             }
-            (OK, []) => Stage::Ok,
+            (OK, [Ipld::Integer(term)]) => Stage::Ok { term: u64::try_from(*term).ok()? },
             (EXCEEDS, []) => Stage::Exceeds,
             (EXPIRED, []) => Stage::Expired,
             _ => return None,

@@ -8,7 +8,8 @@ use super::state::Status::{self, Active, Exceeds, Expired, Ok, Receiving};
 pub enum Kind {
     /// `/store/add`.
     Add,
-    /// `/store/add` of an entry that has been active for too long: the worker is gone, or lost it.
+    /// `/store/add` of an entry that has been active for too long, for the worker is gone or lost it; or that another provider
+    /// stored.
     AddAgain,
     /// `/store/exceed`.
     Exceed,
@@ -36,7 +37,7 @@ const STORED: Step = Some((Ok, &[]));
 pub const TABLE: [(Kind, [Step; 6]); 6] = [
     //                 not found  active  receiving  ok    exceeds  expired
     (Kind::Add,      [ BEGIN,     STAY,   STAY,      STAY, BEGIN,   BEGIN ]),
-    (Kind::AddAgain, [ STAY,      AGAIN,  STAY,      STAY, STAY,    STAY  ]),
+    (Kind::AddAgain, [ STAY,      AGAIN,  STAY,      AGAIN, STAY,   STAY  ]),
     (Kind::Exceed,   [ STAY,      REFUSE, STAY,      STAY, STAY,    STAY  ]),
     (Kind::Receive,  [ STAY,      UPLOAD, STAY,      STAY, STAY,    STAY  ]),
     (Kind::Expire,   [ STAY,      STAY,   GIVE_UP,   STAY, STAY,    STAY  ]),

@@ -9,15 +9,25 @@ use super::event::Event;
 use super::state::{Stage, State, Status, status};
 use super::table::{self, Kind};
 
-/// What `event` does at epoch `now` to the entry whose cell holds `state`. Answers the state after it.
+/// When something happens to an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// The epoch.
+    pub epoch: i64,
+    /// The provider's term.
+    pub term: u64,
+}
+
+/// What `event` does `now` to the entry whose cell holds `state`. Answers the state after it.
 ///
 /// # Errors
 /// A [`Failure`] `NotExpired`, when a CAR may still be put.
-pub fn update(state: Option<&Ipld>, event: &Event, now: i64) -> Result<Update<Option<State>>, Error> {
+pub fn update(state: Option<&Ipld>, event: &Event, now: Now) -> Result<Update<Option<State>>, Error> {
     let state = state.map(State::from_cell).transpose()?;
     let kind = match event {
         Event::Add { .. } => match state.map(|state| state.stage) {
-            Some(Stage::Active { began }) if now - began > ACTIVATION_EPOCHS => Kind::AddAgain,
+            Some(Stage::Active { began }) if now.epoch - began > ACTIVATION_EPOCHS => Kind::AddAgain,
+            Some(Stage::Ok { term }) if term != now.term => Kind::AddAgain,
             _ => Kind::Add,
         },
         Event::Exceed { .. } => Kind::Exceed,
@@ -36,26 +46,26 @@ pub fn update(state: Option<&Ipld>, event: &Event, now: i64) -> Result<Update<Op
         return Ok(Update::same(state));
     }
     if let (Kind::Expire, Some(Stage::Receiving { until, .. })) = (kind, state.map(|state| state.stage))
-        && now < until
+        && now.epoch < until
     {
-        let message = format!("expected epoch {until} or a later one, got {now}");
+        let message = format!("expected epoch {until} or a later one, got {}", now.epoch);
         return Err(Failure::new("NotExpired", message).into());
     }
     let Some((to, groups)) = table::step(kind, status(state.as_ref())) else { return Ok(Update::same(state)) };
     Ok(go(state, event, now, to, groups))
 }
 
-fn go(before: Option<State>, event: &Event, now: i64, to: Status, groups: &[Group]) -> Update<Option<State>> {
+fn go(before: Option<State>, event: &Event, now: Now, to: Status, groups: &[Group]) -> Update<Option<State>> {
     let (attempt, size) = before.map_or((0, 0), |state| (state.attempt, state.size));
     let after = match (to, event) {
         (Status::Active, Event::Add { size }) => {
-            State { attempt: attempt + 1, size: *size, stage: Stage::Active { began: now } }
+            State { attempt: attempt + 1, size: *size, stage: Stage::Active { began: now.epoch } }
         }
         (Status::Receiving, Event::Receive { block, .. }) => {
-            let stage = Stage::Receiving { until: now + UPLOAD_EPOCHS, upload: *block };
+            let stage = Stage::Receiving { until: now.epoch + UPLOAD_EPOCHS, upload: *block };
             State { attempt, size, stage }
         }
-        (Status::Ok, _) => State { attempt, size, stage: Stage::Ok },
+        (Status::Ok, _) => State { attempt, size, stage: Stage::Ok { term: now.term } },
         (Status::Exceeds, _) => State { attempt, size, stage: Stage::Exceeds },
         (Status::Expired, _) => State { attempt, size, stage: Stage::Expired },
         (to, event) => unreachable!("the table leads to {to:?} by {event:?}"),

@@ -7,6 +7,7 @@ use bucket_core::bucket::Mode;
 use bucket_core::car::Transaction;
 use bucket_core::cid::{Cid, DAG_CBOR, NativeHasher, RAW, block_cid};
 use bucket_core::dag_cbor::Ipld;
+use bucket_core::did::BucketId;
 use bucket_core::task::Task;
 use bucket_protocols::store::event::{
     ADD, CAR_BYTES_MAX, DONE, EXCEED, EXPIRE, HEADERS_MAX, PUT, RECEIVE, URL_BYTES_MAX,
@@ -85,9 +86,16 @@ fn a_provider_brings_its_delegations() {
     );
     assert!(provide(vec![block_cid::<NativeHasher>(RAW, b"raw")]).unwrap_err().starts_with("ProofMissing"));
     assert_eq!(provide(vec![there; 9]), Err("ArgsInvalid: expected at most 8 proofs, got 9".into()));
-    let row = Provider { provider: service.clone(), proofs: vec![there] };
-    assert_eq!(provide(vec![there]), Ok(row.to_ipld()));
-    assert_eq!(bucket.read_rows(), [Row::Provider(row)]);
+    let out = provide(vec![there]).unwrap();
+    let fields = [
+        ("provider", Ipld::String(service.to_string())),
+        ("proofs", Ipld::List(vec![Ipld::Link(there)])),
+        ("term", Ipld::Integer(1)),
+    ];
+    assert_eq!(out, Ipld::Map(fields.map(|(field, value)| (field.to_owned(), value)).into()));
+    let [Row::Provider(row)] = &bucket.read_rows()[..] else { panic!("expected the provider's row") };
+    let Provider { provider, proofs, term, car: _ } = row;
+    assert_eq!((provider, &proofs[..], *term), (&service, &[there][..], 1));
 }
 
 #[test]
@@ -138,7 +146,44 @@ fn only_the_provider_says_what_happened() {
     assert_eq!(name(bucket.send(1, Event::Put(1))), "Forbidden");
     let put = store::event(&did, link(1), 1, PUT, none(), vec![]);
     let out = bucket.invoke(CARRIER, stranger.sign(put, &[proof])).unwrap().unwrap();
-    assert_eq!(store::Entry::read(&out.unwrap()).unwrap().status, Status::Ok);
+    let entry = store::Entry::read(&out.unwrap()).unwrap();
+    assert!(entry.is_stored(2) && !entry.is_stored(1), "{entry:?}");
+}
+
+/// What one provider says that it has is not the word of the next, nor of the same one after another.
+#[test]
+fn stored_is_the_word_of_a_provider_in_its_term() {
+    let mut bucket = Bucket::new(Mode::Atomic);
+    let (did, service, other) = (bucket.did(), bucket.service.did(), Key::new(3));
+    let provide = |bucket: &mut Bucket, to: &BucketId, term: u64| {
+        let nonce = bucket.nonce();
+        bucket.ask(store::provide(&did, to, vec![], nonce)).unwrap();
+        let provider = bucket.read_rows().into_iter().find_map(|row| match row {
+            Row::Provider(provider) => Some((provider.provider, provider.term)),
+            _ => None,
+        });
+        assert_eq!(provider, Some((to.clone(), term)));
+    };
+    bucket.add(1, 10).unwrap();
+    provide(&mut bucket, &other.did(), 2);
+    // The owner may be anybody's provider, and say that it has what it never saw.
+    let put = store::event(&bucket.did(), link(1), 1, PUT, none(), vec![]);
+    let proof = bucket.key.delegate(&other, &bucket.did(), "/store");
+    bucket.invoke(CARRIER, other.sign(put, &[proof])).unwrap().unwrap().unwrap();
+    assert_eq!(name(bucket.add(1, 10)), "ok");
+    assert_eq!(bucket.entry(1).unwrap().attempt, 1, "it is stored");
+    provide(&mut bucket, &service, 3);
+    let entry = bucket.entry(1).unwrap();
+    assert!(entry.is_stored(2) && !entry.is_stored(3));
+    // The same again is no other term.
+    provide(&mut bucket, &service, 3);
+    assert_eq!(name(bucket.add(1, 10)), "ok");
+    let (entry, outbox) = (bucket.entry(1).unwrap(), bucket.outbox(1).unwrap());
+    assert_eq!((entry.status, entry.attempt), (Status::Active, 2));
+    let waits: Vec<_> = outbox.items.iter().map(|item| (item.key.attempt, item.key.number)).collect();
+    assert_eq!(waits, [(1, 6), (2, 0), (2, 1), (2, 2)]);
+    bucket.send(1, Event::Put(2)).unwrap();
+    assert!(bucket.entry(1).unwrap().is_stored(3));
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn title(status: Status) -> &'static str {
 fn event(kind: Kind) -> &'static str {
     match kind {
         Kind::Add => "store/add",
-        Kind::AddAgain => "store/add, more than 2880 epochs later",
+        Kind::AddAgain => "store/add, active for over 2880 epochs or stored by another provider",
         Kind::Exceed => "store/exceed",
         Kind::Receive => "store/receive",
         Kind::Expire => "store/expire",

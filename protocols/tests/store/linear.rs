@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bucket_core::cid::Cid;
 use bucket_core::error::Error;
 use bucket_core::stm::{Cell, Cells, Path, Shared, Swap, transact};
-use bucket_protocols::store::{Status, state, update};
+use bucket_protocols::store::{Now, Status, state, update};
 use proptest::prelude::*;
 
 use crate::kit::{link, real};
@@ -96,7 +96,8 @@ fn path(n: u8) -> Path {
 /// A call, and how many tries it took.
 fn call(cells: &mut Slow<'_>, clock: &AtomicU64, n: u8, event: Event, now: i64) -> (Call, u32) {
     let from = clock.fetch_add(1, Ordering::SeqCst);
-    let done = transact(cells, &path(n), now, |cell| update::update(cell, &real(event), now));
+    let at = Now { epoch: now, term: 1 };
+    let done = transact(cells, &path(n), now, |cell| update::update(cell, &real(event), at));
     let to = clock.fetch_add(1, Ordering::SeqCst);
     let (seen, tries) = match done {
         Ok(done) => {

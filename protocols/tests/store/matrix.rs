@@ -8,7 +8,7 @@ use bucket_core::effect::{Effect, Memo, Step, next};
 use bucket_core::stm::{Key, Path, Shared, transact};
 use bucket_protocols::store::effects::{Group, effects};
 use bucket_protocols::store::table::{self, Kind, TABLE};
-use bucket_protocols::store::{self, Stage, State, Status, update};
+use bucket_protocols::store::{self, Now, Stage, State, Status, update};
 
 use crate::kit::{Bucket, block, link, real, upload};
 use crate::spec::{self, ACTIVATION_EPOCHS, Event, Model, NotExpired, Spec, UPLOAD_EPOCHS};
@@ -47,10 +47,10 @@ fn the_table_is_the_requirements() {
             assert_eq!(step, expected, "{event} of {status:?}");
         }
     }
-    // Defect k has a row of its own.
+    // Defect k has a row of its own, which is that of an earlier provider's word as well.
     for status in Status::ALL {
         let again = (Status::Active, &[Group::Deallocation, Group::Activation][..]);
-        assert_eq!(table::step(Kind::AddAgain, status), (status == Status::Active).then_some(again));
+        assert_eq!(table::step(Kind::AddAgain, status), matches!(status, Status::Active | Status::Ok).then_some(again));
     }
     // What is looked up by number stands there.
     for (at, (kind, _)) in TABLE.iter().enumerate() {
@@ -102,7 +102,7 @@ fn state(spec: &Spec) -> Option<State> {
             let upload = block(&upload(spec.attempt).to_block());
             Stage::Receiving { until: spec.until, upload }
         }
-        Status::Ok => Stage::Ok,
+        Status::Ok => Stage::Ok { term: spec.stored },
         Status::Exceeds => Stage::Exceeds,
         Status::Expired => Stage::Expired,
     };
@@ -113,14 +113,16 @@ fn state(spec: &Spec) -> Option<State> {
 fn every_status_with_every_event_attempt_and_time() {
     let model = Model::new();
     let path = Path { bucket: "did:key:zMatrix".parse().unwrap(), link: link(1) };
-    for status in Status::ALL {
+    for (status, term) in Status::ALL.into_iter().flat_map(|status| [(status, 1), (status, 2)]) {
         for (event, later) in events() {
             let shared = Shared::default();
             let (mut spec, mut now) = (Spec::default(), 1000);
-            let mut both = |event: Event, now: i64| {
+            let mut both = |event: Event, now: i64, term: u64| {
+                spec.term = term;
                 let before = spec.clone();
                 let expected = model.apply(&mut spec, event, now);
-                let done = transact(&mut &shared, &path, now, |state| update::update(state, &real(event), now));
+                let at = Now { epoch: now, term: before.term };
+                let done = transact(&mut &shared, &path, now, |state| update::update(state, &real(event), at));
                 match (done, expected) {
                     (Ok(done), Ok(())) => {
                         assert_eq!(done.out, state(&spec), "{event:?} of {before:?} at {now}");
@@ -136,10 +138,10 @@ fn every_status_with_every_event_attempt_and_time() {
             };
             for event in way(status) {
                 now += if matches!(event, Event::Expire(_)) { UPLOAD_EPOCHS } else { 1 };
-                both(*event, now);
+                both(*event, now, 1);
             }
-            assert_eq!(both(Event::Put(99), now), status, "the way leads there");
-            both(event, now + later);
+            assert_eq!(both(Event::Put(99), now, 1), status, "the way leads there");
+            both(event, now + later, term);
         }
     }
 }

@@ -94,7 +94,7 @@ fn an_entry_takes_few_bytes() {
         Expire(1): 73 [[4,1,1000000],[[1,6,3000600,[{"/storage/deallocate":{"size":1000000}},{"/store/done":{"effect":6}}]]]]
         Done(1): 10 [[4,1,1000000],[]]
         Add(1000000): 203 [[0,2,1000000,3001000],[[2,0,3001000,[[[null,"/storage/allocate"],"/store/exceed"]]],[2,1,3001000,[[[0,"/storage/stat"],"/store/put"]]],[2,2,3001000,[[[[0,[null,[0,2]]],"/storage/sign"],{"/store/receive":{"upload":{"await/ok":"bafyreia4h35dbyebghh2pwlbyo4kkg4aejmksw6k24aygkpaclwoxl3c5y"}}}]]]]]
-        Put(2): 10 [[2,2,1000000],[]]"#]].assert_eq(&sizes.join("\n"));
+        Put(2): 11 [[2,2,1000000,1],[]]"#]].assert_eq(&sizes.join("\n"));
 }
 
 /// Attempts that nobody serves: each leaves a deallocation behind, until the outbox is full.

@@ -95,6 +95,10 @@ pub struct Spec {
     pub until: i64,
     /// Attempts whose room is to be given back.
     pub owed: BTreeSet<u64>,
+    /// The provider's term.
+    pub term: u64,
+    /// In which term it was stored.
+    pub stored: u64,
 }
 
 /// Too early to expire.
@@ -122,8 +126,9 @@ impl Model {
                 return Ok(());
             }
             // Defect k.
-            Event::Add(size) if spec.status == Status::Active && now > spec.began + ACTIVATION_EPOCHS => {
+            Event::Add(size) if spec.is_given_up(now) => {
                 spec.owed.insert(spec.attempt);
+                spec.status = Status::Active;
                 (spec.attempt, spec.size, spec.began) = (spec.attempt + 1, size, now);
                 return Ok(());
             }
@@ -138,6 +143,9 @@ impl Model {
         if effects.contains("/storage/allocate") {
             (spec.attempt, spec.size, spec.began) = (spec.attempt + 1, number, now);
         }
+        if *status == Status::Ok {
+            spec.stored = spec.term;
+        }
         if effects.contains("/task/sleep") {
             spec.until = now + UPLOAD_EPOCHS;
         }
@@ -150,6 +158,18 @@ impl Model {
 
 impl Default for Spec {
     fn default() -> Self {
-        Self { status: Status::NotFound, attempt: 0, size: 0, began: 0, until: 0, owed: BTreeSet::new() }
+        let (status, owed) = (Status::NotFound, BTreeSet::new());
+        Self { status, attempt: 0, size: 0, began: 0, until: 0, owed, term: 1, stored: 0 }
+    }
+}
+
+impl Spec {
+    /// Whether adding it again begins another attempt: nobody works on it any more, or another provider stored it.
+    fn is_given_up(&self, now: i64) -> bool {
+        match self.status {
+            Status::Active => now > self.began + ACTIVATION_EPOCHS,
+            Status::Ok => self.stored != self.term,
+            _ => false,
+        }
     }
 }

@@ -121,9 +121,13 @@ async fn asked_before(
     link: &CarId,
     size: u64,
 ) -> Result<Option<Proven>, ClientError> {
-    let (_, Some(entry)) = index::entry(&cx.gateway()?, bucket, link).await? else { return Ok(None) };
-    let same = entry.car == Some((*link, size)) && matches!(entry.status, Status::Ok | Status::Receiving);
-    if same { client.prove_entry(bucket, link, &entry).await } else { Ok(None) }
+    let gateway = cx.gateway()?;
+    let (_, Some(entry)) = index::entry(&gateway, bucket, link).await? else { return Ok(None) };
+    let stays = match entry.status {
+        Status::Ok => index::provider(&gateway, bucket).await?.is_some_and(|provider| entry.is_stored(provider.term)),
+        status => status == Status::Receiving,
+    };
+    if stays && entry.car == Some((*link, size)) { client.prove_entry(bucket, link, &entry).await } else { Ok(None) }
 }
 
 fn why(status: Status) -> &'static str {
