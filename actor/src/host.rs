@@ -1,6 +1,8 @@
 //! The machine's surroundings on the FVM: syscalls.
 
-use anyhow::{Result, anyhow};
+use std::fmt::Display;
+
+use anyhow::Result;
 use bucket_core::abi::{self, DeliverParams, method};
 use bucket_core::cid::{Cid, Hasher};
 use bucket_core::error::Abort;
@@ -17,7 +19,7 @@ use fvm_shared::clock::ChainEpoch;
 use fvm_shared::crypto::hash::SupportedHashes;
 use fvm_shared::crypto::signature::{SECP_PUB_LEN, SECP_SIG_LEN};
 use fvm_shared::econ::TokenAmount;
-use fvm_shared::error::ExitCode;
+use fvm_shared::error::{ErrorNumber, ExitCode};
 use fvm_shared::sys::SendFlags;
 use multihash_codetable::Code;
 
@@ -50,22 +52,27 @@ fn is_key(compressed: &[u8; 33], found: &[u8; SECP_PUB_LEN]) -> bool {
     compressed[0] == 2 + (found[64] & 1) && compressed[1..] == found[1..33]
 }
 
-/// Blocks by syscall; the FVM computes their CIDs.
+/// Blocks by syscall; the FVM computes their CIDs. What fails ends the message: state can't be read or written, and errors of
+/// `anyhow` would bring 38 kB of backtraces into the module.
 #[derive(Default)]
 pub struct SyscallStore;
 
+fn broken(error: ErrorNumber, what: &dyn Display) -> ! {
+    crate::abort(Abort::State(format!("{error} for {what}")))
+}
+
 impl Blockstore for SyscallStore {
     fn get(&self, cid: &Cid) -> Result<Option<Vec<u8>>> {
-        sdk::ipld::get(cid).map(Some).map_err(|error| anyhow!("{error} for block {cid}"))
+        Ok(Some(sdk::ipld::get(cid).unwrap_or_else(|error| broken(error, &format_args!("block {cid}")))))
     }
 
     fn put<D: AsRef<[u8]>>(&self, code: Code, block: &Block<D>) -> Result<Cid> {
-        sdk::ipld::put(code.into(), 32, block.codec, block.data.as_ref())
-            .map_err(|error| anyhow!("{error} for a block of {} bytes", block.len()))
+        let put = sdk::ipld::put(code.into(), 32, block.codec, block.data.as_ref());
+        Ok(put.unwrap_or_else(|error| broken(error, &format_args!("a block of {} bytes", block.len()))))
     }
 
     fn put_keyed(&self, cid: &Cid, _: &[u8]) -> Result<()> {
-        Err(anyhow!("expected the FVM to name block {cid}"))
+        crate::abort(Abort::State(format!("expected the FVM to name block {cid}")))
     }
 }
 

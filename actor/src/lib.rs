@@ -129,6 +129,7 @@ fn set_root(root: &Cid) -> Result<(), Abort> {
     sdk::sself::set_root(root).map_err(|error| Abort::State(format!("failed to set the root: {error}")))
 }
 
+/// Ends the message, and reverts it.
 fn abort(error: Abort) -> ! {
     sdk::vm::abort(error.code(), Some(&error.to_string()))
 }

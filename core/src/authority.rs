@@ -19,7 +19,7 @@ use cid::Cid;
 
 use crate::car::Car;
 use crate::cid::{Hasher, SHA2_256};
-use crate::dag_cbor::Ipld;
+use crate::dag_cbor::{Ipld, map};
 use crate::did::BucketId;
 use crate::error::{Abort, Error, Failure};
 use crate::protocol::{Call, Cx, Protocol, Source, Weight};
@@ -170,7 +170,7 @@ impl Protocol for Revocations {
         let hash = cx.sha2_256(revoker.as_str().as_bytes());
         cx.put(&mark(&revoked), vec![]);
         cx.put(&mark_by(&revoked, hash), vec![]);
-        Ok(Ipld::Map([("revoked".to_owned(), Ipld::Link(revoked))].into()))
+        Ok(map([("revoked", Ipld::Link(revoked))]))
     }
 }
 
@@ -238,6 +238,6 @@ impl Protocol for Openings {
             cx.del(&key);
             "closed"
         };
-        Ok(Ipld::Map([(done.to_owned(), Ipld::String(cmd))].into()))
+        Ok(map([(done, Ipld::String(cmd))]))
     }
 }

@@ -9,6 +9,7 @@ use crate::abi::Hook;
 use crate::bucket::{Chain, Entry, Mode};
 use crate::car::Car;
 use crate::cid::{CarId, Cid};
+use crate::dag_cbor::collected;
 use crate::did::BucketId;
 use crate::error::{Abort, Failure};
 use crate::fork::{Outgoing, Planned, Reach, accept};
@@ -98,7 +99,7 @@ pub(crate) fn run<H: Host>(
     planned: &RefCell<Planned>,
 ) -> Result<Vec<Execution>, Abort> {
     let committed = open.entries()?;
-    let rights = batch.iter().map(|ready| (ready.id, &ready.right)).collect();
+    let rights = collected(batch.iter().map(|ready| (ready.id, &ready.right)));
     let reach = Reach { state, open, rights, planned };
     let mut cx = Cx::new(&committed, &open.id, open.host.epoch(), &reach);
     let replies = match open.bucket.mode {

@@ -11,7 +11,7 @@ use fvm_shared::address::Address;
 use crate::abi::{CreateParams, CreateReturn, Returned};
 use crate::bucket::{Bucket, Entries, Mode, Receipts};
 use crate::car::Car;
-use crate::dag_cbor::Ipld;
+use crate::dag_cbor::{self, Ipld};
 use crate::error::Abort;
 use crate::execute::Applied;
 use crate::host::Host;
@@ -25,8 +25,7 @@ pub const CREATE: &str = "/bucket/create";
 /// The arguments that a bucket's key signs.
 pub fn args(controllers: &[Address], mode: Mode) -> Ipld {
     let controllers = controllers.iter().map(|address| Ipld::Bytes(address.to_bytes())).collect();
-    let fields = [("controllers", Ipld::List(controllers)), ("mode", Ipld::String(mode.to_string()))];
-    Ipld::Map(fields.map(|(key, value)| (key.to_owned(), value)).into())
+    dag_cbor::map([("controllers", Ipld::List(controllers)), ("mode", Ipld::String(mode.to_string()))])
 }
 
 /// Whether a bucket of this name needs a proof.
@@ -85,16 +84,19 @@ fn controllers<H: Host>(host: &H, params: &CreateParams) -> Result<Vec<ActorID>,
     if addresses.is_empty() && params.proof.is_none() {
         return Ok(vec![host.caller()]);
     }
-    let resolve = |address: &Address| {
-        // The first letter depends on a setting of the process; the machine's words must not.
-        let unknown = || {
-            let name = address.to_string();
-            Abort::Controllers(format!("the chain doesn't know f{} yet: send it some FIL first", &name[1..]))
-        };
-        host.resolve(address).ok_or_else(unknown)
-    };
-    let mut ids: Vec<ActorID> = addresses.iter().map(resolve).collect::<Result<_, _>>()?;
-    ids.sort_unstable();
-    ids.dedup();
+    let mut ids = Vec::with_capacity(addresses.len());
+    for (at, address) in addresses.iter().enumerate() {
+        let id = host.resolve(address).ok_or_else(|| Abort::Controllers(unknown(at, address)))?;
+        if let Err(place) = ids.binary_search(&id) {
+            ids.insert(place, id);
+        }
+    }
     Ok(ids)
+}
+
+/// Its payload in hex: the usual name has a checksum, for which the actor's module would have to hold Blake2b.
+fn unknown(at: usize, address: &Address) -> String {
+    let payload: String = address.payload_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let class = address.protocol() as u8;
+    format!("the chain doesn't know number {}, f{class} with payload {payload}: send it some FIL first", at + 1)
 }

@@ -6,6 +6,7 @@
 
 use crate::car::CarError;
 use crate::cid::{CarId, NotCarId};
+use crate::dag_cbor::{Ipld, map};
 use crate::did::{BucketId, NotDid};
 use crate::limits::*;
 use crate::task::TaskError;
@@ -30,6 +31,11 @@ impl Failure {
             message.truncate(end);
         }
         Self { name: name.into(), message }
+    }
+
+    /// As receipts write it: `{name, message}`.
+    pub fn to_ipld(&self) -> Ipld {
+        map([("name", Ipld::String(self.name.clone())), ("message", Ipld::String(self.message.clone()))])
     }
 
     /// Arguments of the wrong shape.

@@ -153,8 +153,17 @@ pub trait Protocol: Sync {
     /// Executes the calls that a bucket in mutex mode has pending, all at once, and answers each in the order of the calls.
     /// The default runs one after the other; a protocol that wants to see all before it answers overrides it.
     fn execute_all(&self, cx: &mut Cx<'_>, calls: &[Call<'_>]) -> Result<Vec<Reply>, Abort> {
-        calls.iter().map(|call| cx.attempt(call, |cx| self.execute(cx, call))).collect()
+        one_after_another(cx, calls, &|cx, call| self.execute(cx, call))
     }
+}
+
+/// In one place for all protocols.
+fn one_after_another(
+    cx: &mut Cx<'_>,
+    calls: &[Call<'_>],
+    execute: &dyn Fn(&mut Cx<'_>, &Call<'_>) -> Result<Ipld, Error>,
+) -> Result<Vec<Reply>, Abort> {
+    calls.iter().map(|call| cx.attempt(call, |cx| execute(cx, call))).collect()
 }
 
 /// The protocols of a build: number and implementation. Numbers are in state and never reused.

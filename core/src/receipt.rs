@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::car::{Car, CarError, Transaction};
 use crate::cid::{CarId, Hasher};
-use crate::dag_cbor::Ipld;
+use crate::dag_cbor::{Ipld, map};
 use crate::error::Failure;
 use crate::task::kind;
 
@@ -38,10 +38,6 @@ pub enum ReceiptError {
     Shape(String),
 }
 
-fn map<const N: usize>(entries: [(&str, Ipld); N]) -> Ipld {
-    Ipld::Map(entries.map(|(key, value)| (key.to_owned(), value)).into())
-}
-
 fn link(id: CarId) -> Ipld {
     Ipld::Link(id.to_cid())
 }
@@ -51,10 +47,7 @@ impl Receipt {
     pub fn to_ipld(&self) -> Ipld {
         let out = match &self.out {
             Ok(value) => map([("ok", value.clone())]),
-            Err(Failure { name, message }) => map([(
-                "error",
-                map([("name", Ipld::String(name.clone())), ("message", Ipld::String(message.clone()))]),
-            )]),
+            Err(failure) => map([("error", failure.to_ipld())]),
         };
         let mut meta = BTreeMap::new();
         if let Some(cause) = self.cause {

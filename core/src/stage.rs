@@ -15,12 +15,11 @@ use fvm_shared::clock::ChainEpoch;
 
 use crate::abi::{ChunkParams, DropParams, Returned, StageParams, StageReturn};
 use crate::cid::{CarId, DAG_CBOR, Hasher, RAW};
-use crate::dag_cbor::Ipld;
 use crate::error::Abort;
 use crate::execute::Applied;
 use crate::host::Host;
 use crate::limits::{CHUNK_BYTES_MAX, CHUNKS_MAX, STAGE_EPOCHS, STAGED_BYTES_MAX, STAGES_MAX};
-use crate::map::Map;
+use crate::map::{Bytes, Map};
 use crate::open::{State, get, put};
 use crate::state::{self, STAGES};
 
@@ -33,8 +32,17 @@ pub struct Stage {
     pub size: u64,
     /// After this epoch anybody may drop it.
     pub expires: ChainEpoch,
-    /// Each piece: its SHA-256 (bytes) while it is missing, then a link to it.
-    pub chunks: Vec<Ipld>,
+    /// Its pieces.
+    pub chunks: Vec<Chunk>,
+}
+
+/// A piece.
+#[derive(Debug, Clone, PartialEq, Serialize_tuple, Deserialize_tuple)]
+pub struct Chunk {
+    /// Its SHA-256, while it is missing.
+    pub hash: Option<Bytes>,
+    /// Then where it is.
+    pub link: Option<Cid>,
 }
 
 /// HAMT\[owner (8 bytes, big-endian), CAR id (32 bytes)\]Stage while pieces are missing, \[CAR id\]Stage when it is ready, and
@@ -57,17 +65,13 @@ pub(crate) fn is_count(key: &[u8]) -> bool {
 
 impl Stage {
     fn missing(&self) -> Vec<u64> {
-        let missing = |(_, chunk): &(u64, &Ipld)| !matches!(chunk, Ipld::Link(_));
-        (0..).zip(&self.chunks).filter(missing).map(|(index, _)| index).collect()
+        (0..).zip(&self.chunks).filter(|(_, chunk)| chunk.link.is_none()).map(|(index, _)| index).collect()
     }
 
     /// The pieces, when all are there.
     pub(crate) fn pieces(&self) -> Result<Vec<Cid>, Abort> {
-        let piece = |chunk: &Ipld| match chunk {
-            Ipld::Link(cid) => Ok(*cid),
-            _ => Err(Abort::State("a piece of a ready CAR is missing".into())),
-        };
-        self.chunks.iter().map(piece).collect()
+        let missing = || Abort::State("a piece of a ready CAR is missing".into());
+        self.chunks.iter().map(|chunk| chunk.link.ok_or_else(missing)).collect()
     }
 
     /// The CAR, put together.
@@ -151,7 +155,7 @@ pub(crate) fn stage<H: Host>(host: &H, root: &Cid, params: StageParams) -> Resul
     if open.stages.get_as::<u64>(&owner.to_be_bytes())?.unwrap_or_default() >= STAGES_MAX {
         return Err(Abort::StagesFull(owner));
     }
-    let chunks = params.chunks.into_iter().map(|hash| Ipld::Bytes(hash.0)).collect();
+    let chunks = params.chunks.into_iter().map(|hash| Chunk { hash: Some(hash), link: None }).collect();
     let stage = Stage { owner, size: params.size, expires: host.epoch() + STAGE_EPOCHS, chunks };
     open.stages.set(&open_key(owner, &car), &stage)?;
     open.count(owner, |count| count + 1)?;
@@ -178,12 +182,12 @@ pub(crate) fn chunk<H: Host>(host: &H, root: &Cid, params: ChunkParams) -> Resul
     let count = stage.chunks.len();
     let place = usize::try_from(index).ok().and_then(|index| stage.chunks.get_mut(index));
     let Some(place) = place else { return invalid(format!("expected a piece from 0 to {}, got {index}", count - 1)) };
-    match place {
-        Ipld::Bytes(hash) if hash[..] == H::Hasher::sha2_256(&data) => {}
-        Ipld::Bytes(_) => return invalid(format!("piece {index} doesn't have the hash that was announced")),
-        _ => return Ok(Applied::quiet(*root, Returned::Chunk(stage.told(car)))),
+    match &place.hash {
+        Some(hash) if hash.0[..] == H::Hasher::sha2_256(&data) => {}
+        Some(_) => return invalid(format!("piece {index} doesn't have the hash that was announced")),
+        None => return Ok(Applied::quiet(*root, Returned::Chunk(stage.told(car)))),
     }
-    *place = Ipld::Link(put(host.store(), RAW, &data, "a piece of a CAR")?);
+    *place = Chunk { hash: None, link: Some(put(host.store(), RAW, &data, "a piece of a CAR")?) };
     if stage.missing().is_empty() {
         verify::<H>(host, &stage, &car)?;
         open.stages.delete(&key)?;

@@ -110,13 +110,12 @@ impl Task {
 
     /// The task as a value.
     pub fn to_ipld(&self) -> Ipld {
-        let fields = [
+        dag_cbor::map([
             ("sub", Ipld::String(self.sub.to_string())),
             ("cmd", Ipld::String(self.cmd.clone())),
             ("args", Ipld::Map(self.args.clone())),
             ("nonce", Ipld::Bytes(self.nonce.clone())),
-        ];
-        Ipld::Map(fields.map(|(key, value)| (key.to_owned(), value)).into())
+        ])
     }
 
     /// A CAR of this task alone.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bucket_core::dag_cbor::Ipld;
+use bucket_core::dag_cbor::{Ipld, collected};
 use bucket_core::error::Failure;
 use bucket_core::task::kind;
 
@@ -14,7 +14,7 @@ pub struct Args<'a> {
 impl<'a> Args<'a> {
     /// The fields of `map`.
     pub fn new(map: &'a BTreeMap<String, Ipld>) -> Self {
-        Self { left: map.iter().map(|(key, value)| (key.as_str(), value)).collect() }
+        Self { left: collected(map.iter().map(|(key, value)| (key.as_str(), value))) }
     }
 
     /// A field that must be there.

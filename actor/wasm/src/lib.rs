@@ -20,6 +20,22 @@ pub fn code_cid() -> Cid {
 mod tests {
     use super::*;
 
+    /// The FVM's largest block (ref-fvm `fvm/src/machine/mod.rs`, `max_block_size`).
+    const BLOCK_BYTES_MAX: usize = 1 << 20;
+    /// A protocol takes 50 to 80 kB: before one doesn't fit, somebody should know.
+    const ROOM: usize = 96 * 1024;
+
+    #[test]
+    fn the_module_leaves_room_in_its_block() {
+        assert!(
+            WASM.len() + ROOM <= BLOCK_BYTES_MAX,
+            "expected a module of at most {} bytes, {ROOM} less than the FVM's largest block, got one of {}: the usual causes are \
+             in scripts/wasm-builder/src/lib.rs",
+            BLOCK_BYTES_MAX - ROOM,
+            WASM.len(),
+        );
+    }
+
     #[test]
     fn the_module_is_wasm_and_its_name_a_blake2b_cid() {
         assert!(WASM.starts_with(b"\0asm\x01\0\0\0"));

@@ -226,7 +226,7 @@ fn varint(bytes: &[u8], at: usize) -> Result<(u64, usize), CarError> {
 /// Appends the header of a CAR with these roots, behind its length.
 pub fn write_header(out: &mut Vec<u8>, roots: &[Cid]) {
     let roots = Ipld::List(roots.iter().copied().map(Ipld::Link).collect());
-    let header = Ipld::Map([("roots".to_owned(), roots), ("version".to_owned(), Ipld::Integer(1))].into());
+    let header = dag_cbor::map([("roots", roots), ("version", Ipld::Integer(1))]);
     let header = dag_cbor::encode(&header);
     write_varint(out, header.len() as u64);
     out.extend(header);

@@ -8,7 +8,7 @@
 pub mod archive;
 mod transaction;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use cid::Cid;
@@ -115,7 +115,7 @@ impl Car {
     ///
     /// Who wrote this CAR chose how many links there are and how often they repeat: each block is looked at once.
     pub fn pack<H: Hasher>(&self, mut wanted: Vec<Cid>) -> Result<Transaction<H>, CarError> {
-        let blocks: BTreeMap<_, _> = self.blocks().collect();
+        let blocks = dag_cbor::collected(self.blocks());
         let mut found = BTreeSet::new();
         while let Some(cid) = wanted.pop() {
             let Some(data) = blocks.get(&cid) else { continue };

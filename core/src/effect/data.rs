@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{AWAIT, AWAIT_OK, Effect, Job};
-use crate::dag_cbor::{self, Ipld};
+use crate::dag_cbor::{self, Ipld, map};
 use crate::limits::{EFFECT_DEPTH_MAX, EFFECT_NODES_MAX};
 use crate::task::{is_command, kind};
 
@@ -14,10 +14,6 @@ pub struct NotEffect(String);
 
 fn not<T>(why: impl Into<String>) -> Result<T, NotEffect> {
     Err(NotEffect(why.into()))
-}
-
-fn map<const N: usize>(fields: [(&str, Ipld); N]) -> Ipld {
-    Ipld::Map(fields.map(|(field, value)| (field.to_owned(), value)).into())
 }
 
 /// How much more an effect may hold.

@@ -80,13 +80,12 @@ pub enum Step {
 impl Job {
     /// A job.
     pub fn new<const N: usize>(cmd: &str, args: [(&str, Ipld); N]) -> Self {
-        Self { cmd: cmd.to_owned(), args: args.map(|(field, value)| (field.to_owned(), value)).into() }
+        Self { cmd: cmd.to_owned(), args: dag_cbor::fields_of(args) }
     }
 
     /// `{cmd, args}`.
     pub fn to_ipld(&self) -> Ipld {
-        let fields = [("cmd", Ipld::String(self.cmd.clone())), ("args", Ipld::Map(self.args.clone()))];
-        Ipld::Map(fields.map(|(field, value)| (field.to_owned(), value)).into())
+        dag_cbor::map([("cmd", Ipld::String(self.cmd.clone())), ("args", Ipld::Map(self.args.clone()))])
     }
 
     /// Its CID: version 1, DAG-CBOR, sha2-256.
@@ -129,7 +128,7 @@ impl Effect {
 
 /// `{"await/ok": link}`: the ok value of the job with this CID.
 pub fn promise(job: Cid) -> Ipld {
-    Ipld::Map([(AWAIT_OK.to_owned(), Ipld::Link(job))].into())
+    dag_cbor::map([(AWAIT_OK, Ipld::Link(job))])
 }
 
 /// Tells what is to be done next of effects that share a memo. Depends on nothing but its arguments: jobs that were begun and
@@ -165,10 +164,7 @@ impl Effect {
             },
             Self::Catch(a) => Some(match a.outcome::<H>(memo, pending)? {
                 Ok(_) => Err(Failure::new("Caught", "expected an error, got ok")),
-                Err(Failure { name, message }) => {
-                    let fields = [("name", name), ("message", message)];
-                    Ok(Ipld::Map(fields.map(|(field, text)| (field.to_owned(), Ipld::String(text))).into()))
-                }
+                Err(failure) => Ok(failure.to_ipld()),
             }),
             Self::Try(a) => {
                 let outcome = a.outcome::<H>(memo, pending)?;
@@ -213,8 +209,11 @@ fn resolve(value: &Ipld, memo: &Memo) -> Result<Ipld, Unresolved> {
                 None => return Err(Unresolved::Pending(*job)),
             },
             _ => {
-                let fields = map.iter().map(|(field, value)| Ok((field.clone(), resolve(value, memo)?)));
-                Ipld::Map(fields.collect::<Result<_, _>>()?)
+                let mut resolved = BTreeMap::new();
+                for (field, value) in map {
+                    resolved.insert(field.clone(), resolve(value, memo)?);
+                }
+                Ipld::Map(resolved)
             }
         },
         Ipld::List(list) => Ipld::List(list.iter().map(|value| resolve(value, memo)).collect::<Result<_, _>>()?),

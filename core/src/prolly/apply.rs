@@ -12,6 +12,7 @@ use super::cursor::Cursor;
 use super::node::{Node, link};
 use super::{Blocks, Op, ProllyError, Tree, Written, empty, encoded};
 use crate::cid::Hasher;
+use crate::dag_cbor::collected;
 
 /// A key and its new value's encoding, or none where it goes.
 type Edit = (Vec<u8>, Option<Vec<u8>>);
@@ -81,7 +82,7 @@ impl<B: Blocks, H: Hasher> Tree<'_, B, H> {
             }
             !stays
         });
-        let mut moved: Moved = old.into_keys().map(|first| (first, None)).collect();
+        let mut moved = collected(old.into_keys().map(|first| (first, None)));
         moved.extend(pieces.iter().map(|piece| (piece.first.clone(), Some(piece.cid))));
         Ok((moved, pieces))
     }

@@ -126,7 +126,7 @@ fn value(leaf: &Node<'_>, at: usize) -> Result<Ipld, ProllyError> {
 pub fn config<H: Hasher>() -> (Cid, Vec<u8>) {
     let int = |n: u64| Ipld::Integer(n.into());
     let strategy = Ipld::List(vec![int(FACTOR.into()), int(SHA2_256)]);
-    let strategy = Ipld::Map([("hashThreshold".to_owned(), strategy)].into());
+    let strategy = dag_cbor::map([("hashThreshold", strategy)]);
     let block = Ipld::List(vec![int(MIN as u64), int(MAX as u64), int(DAG_CBOR), int(SHA2_256), strategy]);
     let bytes = dag_cbor::encode(&block);
     (block_cid::<H>(DAG_CBOR, &bytes), bytes)

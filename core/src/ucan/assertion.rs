@@ -2,12 +2,10 @@
 //! (fil-forge/ucantone, `ucan/receipt`). The machine's own receipts carry no signature; these are for those who don't ask the
 //! chain.
 
-use std::collections::BTreeMap;
-
 use super::{Did, InvocationDraft};
 use crate::car::Car;
 use crate::cid::{Cid, DAG_CBOR, Hasher, block_cid};
-use crate::dag_cbor::{self, Ipld};
+use crate::dag_cbor::{self, Ipld, fields_of, map};
 use crate::error::Failure;
 use crate::task::Task;
 
@@ -46,13 +44,9 @@ fn wrapped(root: &Ipld) -> Option<Cid> {
     if let Ipld::Link(cid) = link { Some(*cid) } else { None }
 }
 
-fn map<const N: usize>(entries: [(&str, Ipld); N]) -> BTreeMap<String, Ipld> {
-    entries.map(|(key, value)| (key.to_owned(), value)).into()
-}
-
 /// A failure as UCANs write it.
-pub fn error(Failure { name, message }: Failure) -> Ipld {
-    Ipld::Map(map([("name", Ipld::String(name)), ("message", Ipld::String(message))]))
+pub fn error(failure: Failure) -> Ipld {
+    failure.to_ipld()
 }
 
 /// The assertion of `by` about itself that `out` came of the task `ran`; to be signed, see [`InvocationDraft::seal`]. It has no
@@ -62,7 +56,7 @@ pub fn assertion(by: &Did, ran: Cid, out: Result<Ipld, Ipld>, nonce: Vec<u8>) ->
         Ok(value) => map([("ok", value)]),
         Err(error) => map([("error", error)]),
     };
-    let args = map([("ran", Ipld::Link(ran)), ("out", Ipld::Map(out))]);
+    let args = fields_of([("ran", Ipld::Link(ran)), ("out", out)]);
     InvocationDraft {
         iss: by.clone(),
         aud: None,

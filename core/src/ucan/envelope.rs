@@ -115,6 +115,6 @@ fn envelope(signature: &[u8], signed: &[u8]) -> Vec<u8> {
 /// As [`dag_cbor::encode`].
 pub fn seal(key: &PublicKey, tag: &str, payload: Ipld, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
     let header = Ipld::Bytes(key.algorithm().header().to_vec());
-    let signed = dag_cbor::encode(&Ipld::Map([("h".to_owned(), header), (tag.to_owned(), payload)].into()));
+    let signed = dag_cbor::encode(&dag_cbor::map([("h", header), (tag, payload)]));
     envelope(&sign(&signed), &signed)
 }

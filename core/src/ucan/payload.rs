@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::envelope::{Envelope, Signed};
 use super::{Crypto, DELEGATION, Denied, Did, INVOCATION, Policy, PublicKey, seal};
 use crate::cid::{Cid, Hasher};
-use crate::dag_cbor::Ipld;
+use crate::dag_cbor::{self, Ipld};
 use crate::limits::CMD_BYTES_MAX;
 use crate::task::{Task, kind};
 
@@ -222,7 +222,7 @@ impl InvocationDraft {
 }
 
 fn fields<const N: usize>(fields: [(&str, Option<Ipld>); N]) -> Ipld {
-    Ipld::Map(fields.into_iter().filter_map(|(field, value)| Some((field.to_owned(), value?))).collect())
+    dag_cbor::map(fields.into_iter().filter_map(|(field, value)| Some((field, value?))))
 }
 
 fn did(did: &Did) -> Ipld {

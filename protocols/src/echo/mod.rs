@@ -15,7 +15,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use bucket_core::dag_cbor::Ipld;
+use bucket_core::dag_cbor::{Ipld, map};
 use bucket_core::error::{Abort, Error, Failure};
 use bucket_core::limits::FORKS_MAX;
 use bucket_core::protocol::{Ask, Call, Cx, Fork, Protocol, Reply, Weight};
@@ -61,10 +61,7 @@ fn echo(cx: &mut Cx<'_>, call: &Call<'_>, at: usize, of: usize) -> Result<Ipld, 
     match call.task.cmd.as_str() {
         "/echo/fail" => Err(fail(&call.task.args)?.into()),
         "/echo/then" => then(cx, call),
-        "/echo/peers" => {
-            let place = [("at", at), ("of", of)];
-            Ok(Ipld::Map(place.map(|(key, n)| (key.to_owned(), Ipld::Integer(n as i128))).into()))
-        }
+        "/echo/peers" => Ok(map([("at", at), ("of", of)].map(|(key, n)| (key, Ipld::Integer(n as i128))))),
         _ => Ok(Ipld::Map(call.task.args.clone())),
     }
 }

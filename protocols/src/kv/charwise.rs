@@ -28,10 +28,20 @@ pub enum CharwiseError {
 /// Encodes a key.
 pub fn encode(key: &Ipld) -> Result<String, CharwiseError> {
     let encoded = item(key)?;
-    match decode(&encoded) {
-        Ok(back) if same(key, &back) => Ok(encoded),
+    match cut(&encoded, &|scalar| Ok(Ipld::String(scalar.into()))) {
+        Ok(back) if back == shape(key)? => Ok(encoded),
         _ => Err(CharwiseError::Ambiguous(encoded)),
     }
+}
+
+/// A key with the encoding in place of each scalar: what has to come back. Two scalars have one encoding only where that of a text
+/// was escaped, which decoding doesn't take back.
+fn shape(key: &Ipld) -> Result<Ipld, CharwiseError> {
+    Ok(match key {
+        Ipld::List(items) => Ipld::List(items.iter().map(shape).collect::<Result<_, _>>()?),
+        Ipld::String(text) => Ipld::String(format!("J{text}")),
+        scalar => Ipld::String(item(scalar)?),
+    })
 }
 
 /// How long the encoding of a key is at least, without making it: an integer of one byte becomes 28, so that a small CAR
@@ -41,15 +51,6 @@ pub fn least_len(key: &Ipld) -> usize {
         Ipld::String(text) => 1 + text.len(),
         Ipld::List(items) => 1 + items.iter().map(|item| 1 + least_len(item)).sum::<usize>().max(1),
         _ => 1,
-    }
-}
-
-/// 42 and 42.0 are one number in JavaScript, and so are 0 and −0.
-fn same(a: &Ipld, b: &Ipld) -> bool {
-    match (a, b) {
-        (Ipld::List(a), Ipld::List(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
-        (Ipld::Float(_), _) => item(a) == item(b),
-        _ => a == b,
     }
 }
 
@@ -121,9 +122,16 @@ fn flip(text: &str) -> String {
 
 /// Decodes a key, as upstream does.
 pub fn decode(text: &str) -> Result<Ipld, CharwiseError> {
+    cut(text, &scalar)
+}
+
+/// A scalar's encoding to what it stands for.
+type Leaf<'a> = &'a dyn Fn(&str) -> Result<Ipld, CharwiseError>;
+
+fn cut(text: &str, leaf: Leaf<'_>) -> Result<Ipld, CharwiseError> {
     match text.as_bytes().first() {
-        Some(b'K') => list(text),
-        _ => scalar(text),
+        Some(b'K') => list(text, leaf),
+        _ => leaf(text),
     }
 }
 
@@ -164,7 +172,7 @@ fn parse(negative: bool, text: &str) -> Option<Ipld> {
 }
 
 /// Upstream's way: cut at every `"`, then count the brackets of each piece.
-fn list(text: &str) -> Result<Ipld, CharwiseError> {
+fn list(text: &str, leaf: Leaf<'_>) -> Result<Ipld, CharwiseError> {
     let bad = || CharwiseError::Encoding(text.into());
     let mut open: Vec<Vec<Ipld>> = vec![vec![]];
     for piece in text.split('"') {
@@ -172,7 +180,7 @@ fn list(text: &str) -> Result<Ipld, CharwiseError> {
         (0..piece.len() - inner.len()).for_each(|_| open.push(vec![]));
         let content = inner.trim_end_matches('!');
         if !content.is_empty() {
-            let value = scalar(&unescape(content))?;
+            let value = leaf(&unescape(content))?;
             open.last_mut().ok_or_else(bad)?.push(value);
         }
         for _ in 0..inner.len() - content.len() {
@@ -208,6 +216,15 @@ fn unescape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// 42 and 42.0 are one number in JavaScript, and so are 0 and −0.
+    fn same(a: &Ipld, b: &Ipld) -> bool {
+        match (a, b) {
+            (Ipld::List(a), Ipld::List(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+            (Ipld::Float(_), _) => item(a) == item(b),
+            _ => a == b,
+        }
+    }
 
     fn s(text: &str) -> Ipld {
         Ipld::String(text.into())

@@ -64,8 +64,7 @@ impl Protocol for Kv {
         let puts = edits.iter().filter(|edit| edit.value.is_some()).count();
         let dels = edits.len() - puts;
         edits.into_iter().for_each(|edit| edit.apply(cx));
-        let counts = [("put", puts), ("del", dels)];
-        Ok(Ipld::Map(counts.map(|(key, n)| (key.to_owned(), Ipld::Integer(n as i128))).into()))
+        Ok(dag_cbor::map([("put", puts), ("del", dels)].map(|(key, n)| (key, Ipld::Integer(n as i128)))))
     }
 }
 

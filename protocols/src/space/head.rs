@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bucket_core::cid::{Cid, DAG_CBOR, Hasher, sha2_cid, sha2_digest};
-use bucket_core::dag_cbor::{self, Ipld};
+use bucket_core::dag_cbor::{self, Ipld, map};
 use bucket_core::error::{Abort, Failure};
 use bucket_core::prolly;
 use bucket_core::task::kind;
@@ -33,8 +33,7 @@ impl Head {
 
     /// As receipts and rows write it: `{root, seq, clock}`.
     pub fn to_ipld(&self) -> Ipld {
-        let fields = [("root", Ipld::Link(self.root)), ("seq", number(self.seq)), ("clock", self.clock())];
-        Ipld::Map(fields.map(|(field, value)| (field.to_owned(), value)).into())
+        map([("root", Ipld::Link(self.root)), ("seq", number(self.seq)), ("clock", self.clock())])
     }
 
     /// Reads what [`Head::to_ipld`] wrote. The row of the head in the index, which has `car` besides, is taken as well.
@@ -68,7 +67,7 @@ impl Head {
     }
 
     fn clock(&self) -> Ipld {
-        Ipld::Map(self.clock.iter().map(|(author, last)| (author.clone(), number(*last))).collect())
+        map(self.clock.iter().map(|(author, last)| (author.clone(), number(*last))))
     }
 
     /// Notes the author's edit number `upto`, which has to be a new one.
@@ -105,5 +104,9 @@ pub(super) fn as_number(value: &Ipld) -> Result<u64, String> {
 
 fn as_clock(value: &Ipld) -> Result<BTreeMap<String, u64>, String> {
     let Ipld::Map(clock) = value else { return Err(format!("expected “clock” to be a map, got {}", kind(value))) };
-    clock.iter().map(|(author, last)| Ok((author.clone(), as_number(last)?))).collect()
+    let mut read = BTreeMap::new();
+    for (author, last) in clock {
+        read.insert(author.clone(), as_number(last)?);
+    }
+    Ok(read)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bucket_core::car::Transaction;
 use bucket_core::cid::{Cid, DAG_CBOR, Hasher, RAW};
-use bucket_core::dag_cbor::Ipld;
+use bucket_core::dag_cbor::{Ipld, fields_of};
 use bucket_core::error::Failure;
 use bucket_core::prolly::{Blocks, ProllyError, Recording, Tree, Written};
 use bucket_core::task::kind;
@@ -56,7 +56,7 @@ impl Push {
     pub fn args(&self) -> BTreeMap<String, Ipld> {
         let upto = self.upto.map(|upto| Ipld::Integer(upto.into()));
         let fields = [("base", Some(Ipld::Link(self.base))), ("ops", Some(self.edit.to_ipld())), ("upto", upto)];
-        fields.into_iter().filter_map(|(field, value)| Some((field.to_owned(), value?))).collect()
+        fields_of(fields.into_iter().filter_map(|(field, value)| Some((field, value?))))
     }
 
     /// Does what the machine will do, and remembers what it reads: `blocks` need to have the tree as far as it is touched.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bucket_core::cid::{CarId, Cid, Hasher};
-use bucket_core::dag_cbor::{self, Ipld};
+use bucket_core::dag_cbor::{self, Ipld, fields_of};
 use bucket_core::did::BucketId;
 use bucket_core::effect::Job;
 use bucket_core::task::Task;
@@ -16,18 +16,14 @@ fn task(bucket: &BucketId, cmd: &str, args: BTreeMap<String, Ipld>, nonce: Vec<u
     Task { sub: bucket.clone(), cmd: cmd.to_owned(), args, nonce }
 }
 
-fn fields<const N: usize>(fields: [(&str, Ipld); N]) -> BTreeMap<String, Ipld> {
-    fields.map(|(field, value)| (field.to_owned(), value)).into()
-}
-
 /// `/store/provide`: lets a service store the bucket's CARs. The CAR has to hold the blocks of `proofs`.
 pub fn provide(bucket: &BucketId, provider: &BucketId, proofs: Vec<Cid>, nonce: Vec<u8>) -> Task {
-    task(bucket, PROVIDE, fields(provider_args(provider, &proofs)), nonce)
+    task(bucket, PROVIDE, fields_of(provider_args(provider, &proofs)), nonce)
 }
 
 /// `/store/add`: asks for a CAR of `size` bytes to be stored.
 pub fn add(bucket: &BucketId, link: CarId, size: u64, nonce: Vec<u8>) -> Task {
-    let args = fields([("link", Ipld::Link(link.to_cid())), ("size", Ipld::Integer(size.into()))]);
+    let args = fields_of([("link", Ipld::Link(link.to_cid())), ("size", Ipld::Integer(size.into()))]);
     task(bucket, ADD, args, nonce)
 }
 
@@ -40,7 +36,7 @@ pub fn event(
     mut args: BTreeMap<String, Ipld>,
     nonce: Vec<u8>,
 ) -> Task {
-    args.extend(fields([("link", Ipld::Link(link.to_cid())), ("attempt", Ipld::Integer(attempt.into()))]));
+    args.extend(fields_of([("link", Ipld::Link(link.to_cid())), ("attempt", Ipld::Integer(attempt.into()))]));
     task(bucket, cmd, args, nonce)
 }
 

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use bucket_core::cid::{CarId, Cid, DAG_CBOR, sha2_cid};
-use bucket_core::dag_cbor::{self, Ipld};
+use bucket_core::dag_cbor::{self, Ipld, map};
 use bucket_core::error::Failure;
 use bucket_core::task::Task;
 
-use super::map;
 use crate::args::{self, Args};
 
 /// Asks for a CAR to be stored.
@@ -140,14 +139,18 @@ impl Upload {
         if headers.len() > HEADERS_MAX {
             return Err(Failure::args(format!("expected at most {HEADERS_MAX} headers, got {}", headers.len())));
         }
-        let headers = headers.iter().map(|(name, value)| header(name, value)).collect::<Result<_, _>>()?;
-        Ok(Self { url: url.to_owned(), headers })
+        let mut read = Self { url: url.to_owned(), headers: BTreeMap::new() };
+        for (name, value) in headers {
+            let (name, value) = header(name, value)?;
+            read.headers.insert(name, value);
+        }
+        Ok(read)
     }
 
     /// `{url, headers}`.
     pub fn to_ipld(&self) -> Ipld {
         let headers = self.headers.iter().map(|(name, value)| (name.clone(), Ipld::String(value.clone())));
-        map([("url", Ipld::String(self.url.clone())), ("headers", Ipld::Map(headers.collect()))])
+        map([("url", Ipld::String(self.url.clone())), ("headers", map(headers))])
     }
 
     /// The same as a block. State and receipts name it by its CID, and the index keeps it.

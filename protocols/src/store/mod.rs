@@ -53,10 +53,6 @@ const CELL_WRITES: usize = 3;
 /// The protocol.
 pub struct Store;
 
-fn map<const N: usize>(fields: [(&str, Ipld); N]) -> Ipld {
-    Ipld::Map(fields.map(|(field, value)| (field.to_owned(), value)).into())
-}
-
 impl Protocol for Store {
     fn name(&self) -> &'static str {
         NAME

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use bucket_core::cid::{CarId, Cid};
-use bucket_core::dag_cbor::Ipld;
+use bucket_core::dag_cbor::{Ipld, fields_of, map};
 use bucket_core::did::BucketId;
 use bucket_core::effect::Effect;
 use bucket_core::error::Failure;
 use bucket_core::limits::PROOFS_MAX;
 use bucket_core::stm::{Cell, Item, Key};
 
+use super::NAME;
 use super::event::{Upload, car_id, number};
 use super::state::{Stage, State, Status, out};
-use super::{NAME, map};
 use crate::args::{self, Args};
 use crate::kv::charwise;
 
@@ -199,7 +199,7 @@ pub(super) fn entry(link: &CarId, state: &State, put: Option<&Upload>) -> Ipld {
     if let Ipld::Map(fields) = &mut row
         && let Some(Ipld::Map(inner)) = fields.get_mut(super::state::status(Some(state)).name())
     {
-        inner.extend(more.into_iter().map(|(field, value)| (field.to_owned(), value)));
+        inner.extend(fields_of(more));
     }
     row
 }

@@ -1,10 +1,8 @@
 //! An entry's state: what a bucket knows of one CAR.
 
 use bucket_core::cid::{CarId, Cid};
-use bucket_core::dag_cbor::Ipld;
+use bucket_core::dag_cbor::{Ipld, map};
 use bucket_core::error::Abort;
-
-use super::map;
 
 /// Where an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,11 +118,10 @@ pub fn out(link: &CarId, state: Option<&State>) -> Ipld {
         };
         more.extend([("name", Ipld::String(name.into())), ("message", Ipld::String(message))]);
     }
-    let more = Ipld::Map(more.into_iter().map(|(field, value)| (field.to_owned(), value)).collect());
     map([
         ("status", Ipld::String(status.name().into())),
         ("attempt", Ipld::Integer(attempt.into())),
-        (status.name(), more),
+        (status.name(), map(more)),
     ])
 }
 

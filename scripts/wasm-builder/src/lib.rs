@@ -7,12 +7,17 @@
 //! leaves `$OUT_DIR/bucket_actor.wasm`, to be taken in by
 //! `include_bytes!(concat!(env!("OUT_DIR"), "/bucket_actor.wasm"))`.
 //!
-//! Three things are worth knowing.
+//! Four things are worth knowing.
 //! - **The flags are consensus.** A module is known on the chain by the hash of its bytes, so everything that changes
 //!   the bytes is fixed here (`FLAGS` in `src/cargo.rs`) and in `[profile.wasm]` of the root `Cargo.toml`: not in a
 //!   developer's environment, not in a configuration file, and not by where the checkout lies.
 //! - **One target directory,** `<workspace>/target/wasm`, serves every outer profile: `cargo clippy`, `cargo test` and
 //!   `cargo build --release` find the same artefacts instead of building their own.
+//! - **A module has to fit one block of the FVM,** 1,048,576 bytes, and a test of `bucket-actor-wasm` keeps some of it free.
+//!   What takes the room is seen in a build with `strip = false` and `-Clink-arg=--emit-relocs`, whose relocations tell which
+//!   function refers to which, vtables included. What was found so far: `collect` into a `BTreeMap` or `BTreeSet` sorts, with 4 to
+//!   19 kB for each type of entries; an `anyhow::Error` brings backtraces (38 kB), parsing floats tables (18 kB), and what
+//!   prints an `Address` Blake2b (14 kB); generic code that is written once is there once for each type.
 //! - **A module that compiles may still be refused** by the FVM's engine. `bucket-devnet check-wasm FILE` is the check.
 
 mod cargo;

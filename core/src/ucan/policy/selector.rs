@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::compare::{Number, equal, equal_bytes, equal_lists};
 use super::{Work, malformed, shorten};
-use crate::dag_cbor::Ipld;
+use crate::dag_cbor::{self, Ipld};
 use crate::limits::SELECTOR_BYTES_MAX;
 use crate::task::kind;
 use crate::ucan::Denied;
@@ -215,9 +215,7 @@ impl<'a> View<'a> {
 
 /// A map's values in the order of DAG-CBOR: those of shorter keys first.
 fn values(map: &BTreeMap<String, Ipld>) -> Vec<&Ipld> {
-    let mut entries: Vec<_> = map.iter().collect();
-    entries.sort_by_key(|(key, _)| key.len());
-    entries.into_iter().map(|(_, value)| value).collect()
+    dag_cbor::shortest_first(map).into_iter().map(|(_, value)| value).collect()
 }
 
 fn pick<T>(list: &[T], index: i64) -> Option<&T> {

@@ -69,8 +69,8 @@ pub(super) fn find<H: Hasher>(
     }
     match search.longest_lasting(&first) {
         Some(chain) => {
-            let mut found: BTreeMap<_, _> = search.candidates.into_iter().enumerate().collect();
-            let taken = |at| found.remove(&at).map(|candidate| (candidate.token, candidate.given));
+            let mut found: Vec<_> = search.candidates.into_iter().map(Some).collect();
+            let taken = |at: usize| found[at].take().map(|candidate| (candidate.token, candidate.given));
             Ok(chain.into_iter().filter_map(taken).collect())
         }
         None => Err(search.none(invocation)),

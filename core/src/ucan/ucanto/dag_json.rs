@@ -7,7 +7,7 @@
 
 use cid::multibase::Base;
 
-use crate::dag_cbor::Ipld;
+use crate::dag_cbor::{self, Ipld};
 
 /// Where JavaScript's integers end (`Number.MAX_SAFE_INTEGER`).
 pub const SAFE_MAX: i128 = (1 << 53) - 1;
@@ -41,8 +41,7 @@ pub fn write(out: &mut String, value: &Ipld) -> Result<(), String> {
             out.push(']');
         }
         Ipld::Map(map) => {
-            let mut entries: Vec<_> = map.iter().collect();
-            entries.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+            let entries = dag_cbor::sorted(map, &|a, b| a.encode_utf16().cmp(b.encode_utf16()));
             out.push('{');
             for (i, (key, item)) in entries.into_iter().enumerate() {
                 if key == "/" {

@@ -38,7 +38,7 @@ use super::request::covers;
 use super::{Denied, Policy, Request};
 use crate::car::Car;
 use crate::cid::{Cid, Hasher};
-use crate::dag_cbor::Ipld;
+use crate::dag_cbor::{self, Ipld};
 use crate::task::{Task, kind};
 
 /// The key of an archive's root.
@@ -110,14 +110,13 @@ fn executed(value: Ipld) -> Result<Cid, Denied> {
 }
 
 fn task(capability: &Capability, nonce: &[u8]) -> Result<Task, Denied> {
-    let fields = [
+    let task = dag_cbor::map([
         ("sub", Ipld::String(capability.with.clone())),
         ("cmd", Ipld::String(format!("/{}", capability.can))),
         ("args", Ipld::Map(capability.nb.clone())),
         ("nonce", Ipld::Bytes(nonce.to_vec())),
-    ];
-    Task::from_ipld(Ipld::Map(fields.map(|(field, value)| (field.to_owned(), value)).into()))
-        .map_err(|error| Denied::Malformed(error.to_string()))
+    ]);
+    Task::from_ipld(task).map_err(|error| Denied::Malformed(error.to_string()))
 }
 
 fn invocation(token: Token, task: Task, proofs: &[Delegation]) -> Invocation {

@@ -6,12 +6,8 @@ use std::collections::BTreeMap;
 use super::{MESSAGE, token};
 use crate::car::Transaction;
 use crate::cid::{Cid, DAG_CBOR, NativeHasher, block_cid};
-use crate::dag_cbor::{self, Ipld};
+use crate::dag_cbor::{self, Ipld, map};
 use crate::ucan::PublicKey;
-
-fn map<const N: usize>(entries: [(&str, Ipld); N]) -> Ipld {
-    Ipld::Map(entries.map(|(key, value)| (key.to_owned(), value)).into())
-}
 
 /// A receipt as a DAG-CBOR block, with its CID. `ran` is the CID of the UCAN that was invoked, not of the CAR or the archive
 /// around it. `sign` gets the message and answers the 64 bytes of a signature of `key`.
@@ -47,6 +43,6 @@ pub fn receipt(
 pub fn message(ran: Cid, receipt: &[u8]) -> Result<Vec<u8>, dag_cbor::DagCborError> {
     let mut transaction = Transaction::<NativeHasher>::default();
     let link = transaction.write(&dag_cbor::decode(receipt)?);
-    transaction.write(&map([(MESSAGE, map([("report", map([(&ran.to_string(), Ipld::Link(link))]))]))]));
+    transaction.write(&map([(MESSAGE, map([("report", map([(ran.to_string(), Ipld::Link(link))]))]))]));
     Ok(transaction.commit().expect("blocks were written"))
 }

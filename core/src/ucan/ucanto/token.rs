@@ -186,13 +186,13 @@ impl Payload {
             ("nnc", self.nnc.as_deref().map(text)),
             ("fct", self.fct.clone()),
         ];
-        Ipld::Map(fields.into_iter().filter_map(|(field, value)| Some((field.to_owned(), value?))).collect())
+        dag_cbor::map(fields.into_iter().filter_map(|(field, value)| Some((field, value?))))
     }
 }
 
 fn header(algorithm: &str) -> Ipld {
     let fields = [("alg", algorithm), ("typ", "JWT"), ("ucv", VERSION)];
-    Ipld::Map(fields.map(|(field, text)| (field.to_owned(), Ipld::String(text.to_owned()))).into())
+    dag_cbor::map(fields.map(|(field, text)| (field, Ipld::String(text.to_owned()))))
 }
 
 /// A part of a JWT.

@@ -1,52 +1,11 @@
-//! Strict DAG-CBOR: one encoding for each value, everything else refused.
-//!
-//! Source: ipld.io, specs/codecs/dag-cbor. Smallest head for each integer and length, map keys sorted by length then bytes
-//! and each once, only tag 42, 64-bit finite floats only, no indefinite lengths, nothing after the value. Nesting is
-//! bounded by [`DEPTH_MAX`], and a declared length never reserves more memory than the input has bytes.
+//! Reading.
 
 use std::collections::BTreeMap;
 
 use cid::Cid;
-pub use ipld_core::ipld::Ipld;
 
+use super::{BYTES, DagCborError, Ipld, LIST, MAP, MINUS_ZERO, NEGATIVE, SIMPLE, TAG, TEXT, UNSIGNED};
 use crate::limits::DEPTH_MAX;
-
-/// Why bytes are not one strict DAG-CBOR value: what was expected, what came, and where.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("DAG-CBOR, byte {at}: {what}")]
-pub struct DagCborError {
-    /// Offset of the first byte that is wrong.
-    pub at: usize,
-    /// What was expected and what came.
-    pub what: String,
-}
-
-/// Decodes exactly one value.
-pub fn decode(bytes: &[u8]) -> Result<Ipld, DagCborError> {
-    let mut reader = Reader::new(bytes);
-    let value = reader.value(DEPTH_MAX)?;
-    reader.end()?;
-    Ok(value)
-}
-
-/// Checks that `bytes` are exactly one strict value, without building it.
-pub fn validate(bytes: &[u8]) -> Result<(), DagCborError> {
-    let mut reader = Reader::new(bytes);
-    reader.skip(DEPTH_MAX)?;
-    reader.end()
-}
-
-const UNSIGNED: u8 = 0;
-const NEGATIVE: u8 = 1;
-const BYTES: u8 = 2;
-const TEXT: u8 = 3;
-const LIST: u8 = 4;
-const MAP: u8 = 5;
-const TAG: u8 = 6;
-const SIMPLE: u8 = 7;
-
-/// Equal to 0, so it has no encoding of its own; JavaScript's and Rust's codecs write 0.
-const MINUS_ZERO: u64 = 1 << 63;
 
 /// Reads strict DAG-CBOR piece by piece.
 pub(crate) struct Reader<'a> {
@@ -217,7 +176,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn value(&mut self, depth: usize) -> Result<Ipld, DagCborError> {
+    pub fn value(&mut self, depth: usize) -> Result<Ipld, DagCborError> {
         let (major, info, argument) = self.head()?;
         Ok(match major {
             UNSIGNED => Ipld::Integer(i128::from(argument)),
@@ -287,129 +246,4 @@ impl<'a> Reader<'a> {
 fn unsorted(at: usize, last: &[u8], key: &[u8]) -> DagCborError {
     let (last, key) = (String::from_utf8_lossy(last), String::from_utf8_lossy(key));
     DagCborError { at, what: format!("expected map keys sorted and each once, got “{key}” after “{last}”") }
-}
-
-/// Encodes a value in its one strict form.
-///
-/// # Panics
-/// On what DAG-CBOR has no form for: an integer outside −2⁶⁴ … 2⁶⁴−1, or a float that is not finite. [`decode`] makes
-/// neither; values from elsewhere pass [`check`] first.
-pub fn encode(value: &Ipld) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64);
-    write(&mut out, value);
-    out
-}
-
-/// Tells whether a value that [`decode`] did not make has a strict form, and is not nested too deeply.
-pub fn check(value: &Ipld) -> Result<(), String> {
-    check_under(value, 0)
-}
-
-/// The same for a value that is to stand `above` levels deep in another.
-pub(crate) fn check_under(value: &Ipld, above: usize) -> Result<(), String> {
-    fn walk(value: &Ipld, depth: usize) -> Result<(), String> {
-        match value {
-            Ipld::Integer(n) if u64::try_from(*n).is_err() && u64::try_from(-1 - *n).is_err() => {
-                Err(format!("expected an integer of 64 bits, got {n}"))
-            }
-            Ipld::Float(x) if !x.is_finite() => Err(format!("expected a finite number, got {x}")),
-            Ipld::List(_) | Ipld::Map(_) if depth == 0 => {
-                Err(format!("expected at most {DEPTH_MAX} levels of nesting"))
-            }
-            Ipld::List(list) => list.iter().try_for_each(|value| walk(value, depth - 1)),
-            Ipld::Map(map) => map.values().try_for_each(|value| walk(value, depth - 1)),
-            _ => Ok(()),
-        }
-    }
-    walk(value, DEPTH_MAX - above)
-}
-
-fn head(out: &mut Vec<u8>, major: u8, argument: u64) {
-    let major = major << 5;
-    match argument {
-        0..=23 => out.push(major | argument as u8),
-        24..=0xff => out.extend([major | 24, argument as u8]),
-        0x100..=0xffff => {
-            out.push(major | 25);
-            out.extend((argument as u16).to_be_bytes());
-        }
-        0x1_0000..=0xffff_ffff => {
-            out.push(major | 26);
-            out.extend((argument as u32).to_be_bytes());
-        }
-        _ => {
-            out.push(major | 27);
-            out.extend(argument.to_be_bytes());
-        }
-    }
-}
-
-/// Appends the head of a list.
-pub(crate) fn write_list(out: &mut Vec<u8>, len: usize) {
-    head(out, LIST, len as u64);
-}
-
-/// Appends an integer.
-pub(crate) fn write_unsigned(out: &mut Vec<u8>, n: u64) {
-    head(out, UNSIGNED, n);
-}
-
-/// Appends a byte string.
-pub(crate) fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    head(out, BYTES, bytes.len() as u64);
-    out.extend(bytes);
-}
-
-fn write(out: &mut Vec<u8>, value: &Ipld) {
-    match value {
-        Ipld::Null => out.push(0xf6),
-        Ipld::Bool(b) => out.push(0xf4 | u8::from(*b)),
-        Ipld::Integer(n) => match u64::try_from(*n) {
-            Ok(n) => head(out, UNSIGNED, n),
-            Err(_) => head(out, NEGATIVE, u64::try_from(-1 - *n).expect("an integer of 64 bits")),
-        },
-        Ipld::Float(x) => {
-            assert!(x.is_finite(), "a finite float");
-            out.push(0xfb);
-            let bits = x.to_bits();
-            out.extend(if bits == MINUS_ZERO { 0 } else { bits }.to_be_bytes());
-        }
-        Ipld::String(text) => {
-            head(out, TEXT, text.len() as u64);
-            out.extend(text.as_bytes());
-        }
-        Ipld::Bytes(bytes) => write_bytes(out, bytes),
-        Ipld::List(list) => {
-            head(out, LIST, list.len() as u64);
-            list.iter().for_each(|value| write(out, value));
-        }
-        Ipld::Map(map) => {
-            head(out, MAP, map.len() as u64);
-            let mut entries: Vec<_> = map.iter().collect();
-            // The map is sorted by bytes; a stable sort by length gives DAG-CBOR's order.
-            entries.sort_by_key(|(key, _)| key.len());
-            for (key, value) in entries {
-                head(out, TEXT, key.len() as u64);
-                out.extend(key.as_bytes());
-                write(out, value);
-            }
-        }
-        Ipld::Link(cid) => {
-            let cid = cid.to_bytes();
-            out.extend([0xd8, 42]);
-            head(out, BYTES, cid.len() as u64 + 1);
-            out.push(0);
-            out.extend(cid);
-        }
-    }
-}
-
-/// All links of a value; those of a map in the order of its keys' bytes.
-pub fn links(value: &Ipld, found: &mut Vec<Cid>) {
-    match value {
-        Ipld::Link(cid) => found.push(*cid),
-        Ipld::List(list) => list.iter().for_each(|value| links(value, found)),
-        Ipld::Map(map) => map.values().for_each(|value| links(value, found)),
-        _ => {}
-    }
 }
