@@ -54,7 +54,8 @@ scenarios! {
         foreign_and_too_many_continuations_are_failures an_unknown_command_in_a_continuation_is_a_failure
         linked_blocks_travel_with_a_continuation a_continuation_that_is_invoked_early_keeps_its_cause
         the_bytes_of_all_continuations_are_bounded;
-    space: a_push_edits_the_space a_stale_root_has_to_be_rebased only_who_may_pushes forged_receipts_sync_and_dont_count
+    space: a_push_edits_the_space a_stale_root_has_to_be_rebased only_who_may_pushes an_owner_always_finds_a_place_among_the_authors
+        forged_receipts_sync_and_dont_count
         a_large_edit_is_staged;
     store: a_car_is_stored only_the_service_tells_what_happened an_upload_expires wrong_events_are_failures;
     limits: bad_cars_are_refused_each_in_its_own_words bad_messages_are_refused_each_in_its_own_words

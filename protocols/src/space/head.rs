@@ -8,7 +8,7 @@ use bucket_core::error::{Abort, Failure};
 use bucket_core::prolly;
 use bucket_core::task::kind;
 
-/// Authors whose edits are numbered. The head is written with every edit, names of authors and all.
+/// Authors whose edits are numbered, besides the bucket's own. The head is written with every edit, names of authors and all.
 pub const AUTHORS_MAX: usize = 64;
 
 /// Numbers of edits are exact up to here in every language.
@@ -70,8 +70,8 @@ impl Head {
         map(self.clock.iter().map(|(author, last)| (author.clone(), number(*last))))
     }
 
-    /// Notes the author's edit number `upto`, which has to be a new one.
-    pub(super) fn advance(&mut self, author: &str, upto: u64) -> Result<(), Failure> {
+    /// Notes the author's edit number `upto`, which has to be a new one. One who is `own` always finds a place.
+    pub(super) fn advance(&mut self, author: &str, own: bool, upto: u64) -> Result<(), Failure> {
         let last = self.clock.get(author).copied();
         if upto <= last.unwrap_or(0) {
             let message = format!(
@@ -80,7 +80,7 @@ impl Head {
             );
             return Err(Failure::new("EditKnown", message));
         }
-        if last.is_none() && self.clock.len() == AUTHORS_MAX {
+        if last.is_none() && !own && self.clock.len() >= AUTHORS_MAX {
             let message = format!("expected one of the {AUTHORS_MAX} authors whose edits are numbered, got {author}");
             return Err(Failure::new("AuthorsMany", message));
         }

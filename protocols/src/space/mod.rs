@@ -72,7 +72,7 @@ impl<H: Hasher> Protocol for Space<H> {
             None => Head::empty::<H>(),
         };
         if let Some(upto) = push.upto {
-            head.advance(&author(call), upto)?;
+            head.advance(&author(call), is_own(cx, call), upto)?;
         }
         if push.base != head.root {
             let Head { root, seq, .. } = head;
@@ -95,6 +95,12 @@ impl<H: Hasher> Protocol for Space<H> {
 /// Who edits.
 fn author(call: &Call<'_>) -> String {
     call.issuer.map_or_else(|| format!("f0{}", call.caller), |issuer| issuer.to_string())
+}
+
+/// Whether it is the bucket's key that edits, or a controller. There are few of them, so that others, of whom a delegate can make
+/// as many as it likes, can't keep them out.
+fn is_own(cx: &Cx<'_>, call: &Call<'_>) -> bool {
+    call.issuer.map_or(call.full, |issuer| issuer == cx.bucket())
 }
 
 /// The new tree, by the nodes of the old one that the CAR brings along.

@@ -93,8 +93,9 @@ fn after_many_authors() {
         assert_eq!(world.invoke(User::Bob, &b, &car, false).unwrap().ok, Some(true));
         replica.follow(&prepared);
     }
+    // The last ones find their place at the front of the queue.
     for nonce in 0..5 {
-        let prepared = replica.prepare([space::blob(nonce, "x")], None);
+        let prepared = replica.prepare([space::blob(nonce, "x")], (nonce == 0).then_some(NUMBER_MAX));
         schedule(&mut world, &b, space::car(&b, &prepared, 1000 + nonce as u64), None);
         replica.follow(&prepared);
     }

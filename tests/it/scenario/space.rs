@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bucket_client::Identity;
 use bucket_core::abi::{CarParams, ChunkParams, Message};
 use bucket_core::bucket::Mode;
 use bucket_core::cid::{CarId, Cid, Hasher, NativeHasher, SHA2_256};
@@ -12,7 +13,7 @@ use bucket_core::limits::{CAR_BYTES_MAX, CHUNK_BYTES_MAX};
 use bucket_core::prolly::Tree;
 use bucket_core::task::Task;
 use bucket_protocols::space::edit::{OPS_MAX, VALUE_BYTES_MAX};
-use bucket_protocols::space::head::Head;
+use bucket_protocols::space::head::{AUTHORS_MAX, Head};
 use bucket_protocols::space::push::Prepared;
 use bucket_protocols::space::standing::{Blob, Standing, Why, recognise};
 use bucket_protocols::space::{head_row, keys};
@@ -137,6 +138,39 @@ pub fn only_who_may_pushes(world: &mut dyn World) {
     assert_eq!(world.invoke(User::Eve, &b, &again, false).unwrap().ok, Some(false));
     assert_eq!(receipt_of(world, &b, id(&again)).out.unwrap_err().name, "EditKnown");
     assert_eq!(rows(world, &b).1["/a"], int(2));
+}
+
+/// A delegate can make as many authors as there are places for, and yet not keep out those whose bucket it is.
+pub fn an_owner_always_finds_a_place_among_the_authors(world: &mut dyn World) {
+    let [owner, delegate] = [201, 202].map(ed25519);
+    let b = create(world, &owner);
+    let mut replica = Replica::default();
+    let mut nonce = 0;
+    let mut ask = |world: &mut dyn World, by: Option<&Identity>, proofs: &[Vec<u8>]| {
+        nonce += 1;
+        let prepared = replica.prepare([put("/a", int(nonce))], Some(1));
+        let asked = task(&b, &prepared, nonce as u64);
+        let (user, car) = match by {
+            Some(author) => (User::Bob, author.invoke(asked, proofs, None, prepared.blocks([]))),
+            None => (User::Alice, car(&b, &prepared, nonce as u64)),
+        };
+        world.invoke(user, &b, &car, false).expect("admitted");
+        let out = receipt_of(world, &b, id(&car)).out;
+        if out.is_ok() {
+            replica.follow(&prepared);
+        }
+        out.map(|head| Head::from_ipld(&head).expect("a head").clock.len()).map_err(|failure| failure.name)
+    };
+    for number in 0..=AUTHORS_MAX {
+        let made = ed25519(number as u8);
+        let out = ask(world, Some(&made), &chain(&[&owner, &delegate, &made], "/space"));
+        let expected = if number < AUTHORS_MAX { Ok(number + 1) } else { Err("AuthorsMany".to_owned()) };
+        assert_eq!(out, expected);
+    }
+    // A delegate of everything can make others just as well.
+    assert_eq!(ask(world, Some(&delegate), &chain(&[&owner, &delegate], "/")), Err("AuthorsMany".to_owned()));
+    assert_eq!(ask(world, Some(&owner), &[]), Ok(AUTHORS_MAX + 1), "the bucket's key");
+    assert_eq!(ask(world, None, &[]), Ok(AUTHORS_MAX + 2), "a controller");
 }
 
 /// `/blob/add` of some content.

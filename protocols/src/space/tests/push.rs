@@ -227,6 +227,8 @@ fn so_many_authors_are_numbered() {
     assert!(push(&mut rig, 99, None).is_ok(), "without a number");
     assert!(push(&mut rig, 63, Some(2)).is_ok());
     assert_eq!(rig.head().clock.len(), AUTHORS_MAX);
+    assert!(push(&mut rig, ALICE, Some(1)).is_ok(), "a controller");
+    assert_eq!(rig.head().clock.len(), AUTHORS_MAX + 1);
 }
 
 /// CARs that values link to travel as raw blocks, because a CAR's codec is none of a block's.
