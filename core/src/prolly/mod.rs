@@ -6,9 +6,8 @@
 //! change reads and writes a path. That is what it costs to keep copies in step, and all that a machine needs to see of a
 //! tree in order to change it.
 //!
-//! Figures, for entries of about 100 bytes: leaves of 2.5 KiB on average; of 100,000 entries 4,054 nodes on 4 levels, one
-//! operation reads and writes 4.2 of them (10.6 kB), ten 28. Building takes 36 ms natively, one operation 0.1 ms. The README has
-//! what else was tried.
+//! Figures, for entries of about 100 bytes: leaves of 1.3 KiB on average; of 100,000 entries 7,698 nodes on 5 levels, one
+//! operation reads and writes 5.6 of them (7.1 kB), ten 37. Building takes 50 ms natively. The README has what else was tried.
 //!
 //! Trees are values: nothing here writes. What is new is handed back ([`Written`]), so that nodes may be read from anywhere
 //! ([`Blocks`]). A node that isn't there is [`ProllyError::Missing`]: get it and ask again.
@@ -43,11 +42,11 @@ use chunk::{Chunker, raise};
 use node::{EMPTY, Node, VALUE_DEPTH};
 
 /// Bytes of a node below which it doesn't end.
-pub const MIN: usize = 1024;
-/// Bytes of a node at which it ends, whatever its last entry hashes to. About 1 % of leaves end so.
+pub const MIN: usize = 640;
+/// Bytes of a node at which it ends, whatever its last entry hashes to. Of usual entries hardly any node ends so.
 pub const MAX: usize = 8192;
 /// Of so many entries one has a hash that ends a node.
-pub const FACTOR: u32 = 16;
+pub const FACTOR: u32 = 8;
 
 // A branch of one key and link is smaller than that, so that it has a second child.
 const _: () = assert!(TREE_KEY_BYTES_MAX + 64 < MIN);

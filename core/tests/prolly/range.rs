@@ -69,7 +69,7 @@ fn read_only_what_they_show() {
         assert_eq!(page.entries.len(), limit);
         counts.push(store.take_read().0.len());
     }
-    assert_eq!(counts, [4, 5, 9, 43]);
+    assert_eq!(counts, [4, 4, 13, 82]);
     let bounds = prefix(&from[..9]);
     let page =
         tree(&store, written.root).range((bounds.0.as_ref().map(|k| &k[..]), bounds.1.as_ref().map(|k| &k[..])), 1000);

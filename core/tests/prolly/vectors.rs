@@ -95,7 +95,7 @@ fn of_size(size: usize) -> Entries {
     let small = |n: usize| (format!("/entry/{n:09}").into_bytes(), Ipld::Null);
     let mut entries: Entries = (0..29).map(small).collect();
     let key = small(29).0;
-    let value = |fill: u8| Ipld::Bytes(vec![fill; size - 6 - 29 * 18 - 17 - 3]);
+    let value = |fill: u8| Ipld::Bytes(vec![fill; size - 6 - 29 * 18 - 17 - 2]);
     let value = (0..=255).map(value).find(|value| is_boundary(&key, value)).expect("one of 256");
     entries.insert(key, value);
     assert_eq!(encode(&node(0, &entries.clone().into_iter().collect::<Vec<_>>())).len(), size);

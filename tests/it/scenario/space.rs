@@ -300,8 +300,8 @@ fn gas(world: &mut NodeWorld, b: &BucketId, car: Vec<u8>) -> u64 {
 /// air, as in `gas.rs`.
 #[test]
 fn a_push_costs_its_edit() {
-    /// Entries, and millions of gas that 1 op and 10 ops may take. The last goes beyond what a message carries now and then.
-    const BOUNDS: [(usize, [f64; 2]); 3] = [(100, [20.0, 50.0]), (1000, [25.0, 110.0]), (10_000, [40.0, 500.0])];
+    /// Entries, and millions of gas that 1 op and 10 ops may take.
+    const BOUNDS: [(usize, [f64; 2]); 3] = [(100, [20.0, 45.0]), (1000, [25.0, 90.0]), (10_000, [35.0, 150.0])];
     /// An entry somewhere.
     fn hashed(number: usize) -> Change {
         let hash = NativeHasher::sha2_256(&number.to_be_bytes());
