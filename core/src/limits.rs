@@ -90,9 +90,14 @@ pub const GAS_BYTE: u64 = 3_500;
 /// Gas of reading a CAR's byte: opening, hashing, decoding.
 pub const GAS_READ: u64 = 150;
 
-/// Gas of a CAR's byte for a protocol that works through all of them, with a hash for every five: nodes of trees may hold entries
-/// that are so short. Of usual ones it is a fifth.
-pub const GAS_WORK: u64 = 3_600;
+/// Gas of a CAR's byte for a protocol that works through the nodes of trees in it: they are read, cut anew and hashed.
+pub const GAS_WORK: u64 = 500;
+
+/// Gas of an entry of such a node, beside its bytes: it is hashed.
+pub const GAS_ENTRY: u64 = 20_000;
+
+/// Bytes of the shortest entry that there is.
+pub const ENTRY_BYTES_MIN: usize = 5;
 
 /// Signatures of all signed continuations of one task: each is verified when its task runs, and a task has to fit a message.
 pub const FORK_SIGNATURES_MAX: usize = 18;

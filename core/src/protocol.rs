@@ -89,15 +89,26 @@ pub struct Weight {
     pub forks: usize,
     /// Those of them that go to other instances.
     pub sends: usize,
-    /// Whether it works through all blocks of its CAR: reads them once more, hashes parts of them, writes them anew.
-    pub works: bool,
+    /// What it does with the blocks of its CAR.
+    pub work: Work,
+}
+
+/// What a call does with the blocks of its CAR, beside reading what it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// Nothing.
+    None,
+    /// Works through the nodes of prolly trees, and so many entries besides, and hashes each entry.
+    Entries(usize),
+    /// Works through all of them, with a hash for every few bytes.
+    Any,
 }
 
 impl Weight {
     /// What the machine allows at all.
-    pub const MOST: Self = Self { writes: TASK_WRITES_MAX, forks: FORKS_MAX, sends: FORKS_MAX, works: true };
+    pub const MOST: Self = Self { writes: TASK_WRITES_MAX, forks: FORKS_MAX, sends: FORKS_MAX, work: Work::Any };
     /// A call that keeps nothing and asks for nothing.
-    pub const NONE: Self = Self { writes: 0, forks: 0, sends: 0, works: false };
+    pub const NONE: Self = Self { writes: 0, forks: 0, sends: 0, work: Work::None };
 }
 
 /// What a protocol answers to one call.

@@ -10,7 +10,8 @@ use crate::fork;
 use crate::host::Host;
 use crate::limits::*;
 use crate::open::{Open, read_car};
-use crate::protocol::{Protocols, Weight};
+use crate::prolly;
+use crate::protocol::{Protocols, Weight, Work};
 use crate::right::{self, Asked, Right};
 use crate::ucan::Request;
 
@@ -100,7 +101,12 @@ fn need(protocols: &Protocols, bucket: &Bucket, car: &Car, asked: &Asked, item: 
     let send = fork::gas(car.bytes().len(), signatures);
     let here = signatures.saturating_mul((forks - forks.min(sends)) as usize).min(FORK_SIGNATURES_MAX);
     let verify = GAS_SIGNATURE * here as u64;
-    let work = if weight.works { GAS_WORK * size } else { 0 };
+    let entries = match weight.work {
+        Work::None => None,
+        Work::Entries(besides) => Some(car.blocks().map(|(_, block)| prolly::entries(block)).sum::<usize>() + besides),
+        Work::Any => Some(car.bytes().len() / ENTRY_BYTES_MIN),
+    };
+    let work = entries.map_or(0, |entries| GAS_WORK * size + GAS_ENTRY * entries as u64);
     verify + path(bucket) * paths + GAS_BYTE * bytes + GAS_READ * size + work + send * sends + hook
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::car::{Car, CarError, Transaction};
-use crate::cid::Hasher;
+use crate::cid::{Cid, DAG_CBOR, Hasher, block_cid};
 use crate::dag_cbor::{self, Ipld};
 use crate::did::{BucketId, NotDid};
 use crate::limits::{CMD_BYTES_MAX, NONCE_BYTES_MAX};
@@ -116,6 +116,11 @@ impl Task {
             ("args", Ipld::Map(self.args.clone())),
             ("nonce", Ipld::Bytes(self.nonce.clone())),
         ])
+    }
+
+    /// The CID of its block, whether that is in a CAR or not.
+    pub fn cid<H: Hasher>(&self) -> Cid {
+        block_cid::<H>(DAG_CBOR, &dag_cbor::encode(&self.to_ipld()))
     }
 
     /// A CAR of this task alone.

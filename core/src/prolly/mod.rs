@@ -32,7 +32,7 @@ use cid::Cid;
 pub use blocks::{Blocks, Layered, Recording};
 pub use diff::{Change, Diff};
 pub use error::ProllyError;
-pub use node::NODE_BYTES_MAX;
+pub use node::{NODE_BYTES_MAX, entries};
 pub use range::{Bounds, Page, prefix};
 
 use crate::cid::{DAG_CBOR, Hasher, SHA2_256, block_cid, sha2_digest};

@@ -138,6 +138,13 @@ impl<'b> Node<'b> {
     }
 }
 
+/// How many entries a block has if it is a node.
+pub fn entries(block: &[u8]) -> usize {
+    let mut reader = Reader::new(block);
+    let keys = reader.list(3).and_then(|()| reader.unsigned()).and_then(|_| reader.items());
+    keys.unwrap_or(0)
+}
+
 fn parse(bytes: &[u8]) -> Result<(u64, Vec<(Span, Span)>), DagCborError> {
     let mut reader = Reader::new(bytes);
     let at = |reader: &Reader<'_>| bytes.len() - reader.left().len();

@@ -4,8 +4,8 @@
 
 use super::{Did, InvocationDraft};
 use crate::car::Car;
-use crate::cid::{Cid, DAG_CBOR, Hasher, block_cid};
-use crate::dag_cbor::{self, Ipld, fields_of, map};
+use crate::cid::{Cid, Hasher};
+use crate::dag_cbor::{Ipld, fields_of, map};
 use crate::error::Failure;
 use crate::task::Task;
 
@@ -25,7 +25,7 @@ impl Names {
     /// The names of what `car` asks for, which is `task`.
     pub fn new<H: Hasher>(car: &Car, task: &Task) -> Self {
         let invocation = wrapped(&car.root_value()).unwrap_or_else(|| car.root());
-        Self { invocation, task: block_cid::<H>(DAG_CBOR, &dag_cbor::encode(&task.to_ipld())) }
+        Self { invocation, task: task.cid::<H>() }
     }
 }
 

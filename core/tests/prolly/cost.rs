@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bucket_core::dag_cbor::Ipld;
-use bucket_core::prolly::{Op, Written};
+use bucket_core::prolly::{self, Op, Written};
 use expect_test::expect;
 
 use super::kit::*;
@@ -140,4 +140,16 @@ fn leaves_of_100_bytes_an_entry_are_of_1_to_2_kib() {
     assert!((1024..2048).contains(&average), "{average}");
     let all: usize = built.nodes.iter().map(|(_, bytes)| bytes.len()).sum();
     assert!(all < 20_000 * 106, "{all} bytes");
+}
+
+/// What an estimate goes by, without reading the block.
+#[test]
+fn a_block_tells_how_many_entries_it_has() {
+    let (store, _) = grown(1000);
+    for bytes in store.nodes.values() {
+        let Ok(Ipld::List(node)) = bucket_core::dag_cbor::decode(bytes) else { panic!("a tuple") };
+        assert!(matches!(&node[1], Ipld::List(keys) if keys.len() == prolly::entries(bytes)));
+    }
+    let others: [&[u8]; 5] = [&[], &[0xa0], &[0x83, 0x00], &[0x83, 0x60, 0x80, 0x80], &[0x83, 0x00, 0x98, 0xff, 0x40]];
+    assert!(others.iter().all(|bytes| prolly::entries(bytes) == 0));
 }

@@ -27,7 +27,7 @@ use bucket_core::cid::{DAG_CBOR, Hasher};
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::error::{Error, Failure};
 use bucket_core::prolly::{ProllyError, Tree, Written};
-use bucket_core::protocol::{Call, Cx, Protocol, Weight};
+use bucket_core::protocol::{Call, Cx, Protocol, Weight, Work};
 use bucket_core::task::Task;
 
 use crate::kv::charwise;
@@ -61,8 +61,9 @@ impl<H: Hasher> Protocol for Space<H> {
         &[PUSH]
     }
 
-    fn weight(&self, _: &Task) -> Weight {
-        Weight { writes: HEAD_WRITES, works: true, ..Weight::NONE }
+    fn weight(&self, task: &Task) -> Weight {
+        let ops = if let Some(Ipld::List(ops)) = task.args.get("ops") { ops.len() } else { 0 };
+        Weight { writes: HEAD_WRITES, work: Work::Entries(ops), ..Weight::NONE }
     }
 
     fn execute(&self, cx: &mut Cx<'_>, call: &Call<'_>) -> Result<Ipld, Error> {

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use bucket_core::car::{Car, Transaction};
-use bucket_core::cid::{CarId, Cid, DAG_CBOR, Hasher, block_cid};
-use bucket_core::dag_cbor::{self, Ipld};
+use bucket_core::cid::{CarId, Cid, DAG_CBOR, Hasher};
+use bucket_core::dag_cbor::Ipld;
 use bucket_core::error::Failure;
 use bucket_core::task::Task;
 use bucket_core::ucan::assertion::{ASSERT, assertion, error};
@@ -123,5 +123,5 @@ fn origin(meta: Option<&BTreeMap<String, Ipld>>) -> Result<Option<CarId>, Why> {
 
 /// CID of a task's block: what receipts call it.
 pub fn task_cid<H: Hasher>(task: &Task) -> Cid {
-    block_cid::<H>(DAG_CBOR, &dag_cbor::encode(&task.to_ipld()))
+    task.cid::<H>()
 }
