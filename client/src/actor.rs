@@ -19,6 +19,13 @@ use crate::chain::{Chain, Sent};
 use crate::error::ClientError;
 use crate::fetch::Gateway;
 use crate::key::Signer;
+use crate::progress::Step;
+
+/// The FVM's exit code for a message that took more gas than it had.
+const OUT_OF_GAS: u32 = 7;
+
+/// Times that a message is sent that runs out of gas.
+const SENDS_MAX: u32 = 4;
 
 /// The bucket actor at one address, through one node.
 ///
@@ -101,8 +108,7 @@ impl ActorClient {
 
     /// Sends any message, as it is: a CAR that is too large for it is refused.
     pub async fn apply(&self, message: &Message) -> Result<Sent<Returned>, ClientError> {
-        let sent = self.push(message).await?;
-        self.chain.wait(sent).await?.try_map(|bytes| returned(message, &bytes))
+        self.execute(message).await?.try_map(|bytes| returned(message, &bytes))
     }
 
     /// What the chain knows of a CAR. Costs nothing.
@@ -128,8 +134,13 @@ impl ActorClient {
     /// Hands a message in without waiting; [`ActorClient::wait`] waits.
     pub async fn push(&self, message: &Message) -> Result<Cid, ClientError> {
         check_car(message)?;
+        self.push_with(message, self.reserve(message).await).await
+    }
+
+    /// As [`ActorClient::push`], for a message of which [`ActorClient::simulate`] just told how much gas has to be left.
+    pub async fn push_with(&self, message: &Message, reserve: u64) -> Result<Cid, ClientError> {
+        check_car(message)?;
         let (number, params) = message.encode();
-        let reserve = self.reserve(message).await;
         self.chain.push_with(self.actor, number, params.to_vec(), reserve).await
     }
 
@@ -152,8 +163,23 @@ impl ActorClient {
     }
 
     async fn send<T: DeserializeOwned>(&self, what: &'static str, message: &Message) -> Result<Sent<T>, ClientError> {
-        let message = self.push(message).await?;
-        self.chain.wait(message).await?.try_map(|bytes| decode(what, &bytes))
+        self.execute(message).await?.try_map(|bytes| decode(what, &bytes))
+    }
+
+    /// Hands a message in and waits for it. Where others write as well, it may need more gas than was estimated when its turn
+    /// comes: then nothing has changed, and it is estimated and sent again.
+    async fn execute(&self, message: &Message) -> Result<Sent<Vec<u8>>, ClientError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let sent = self.push(message).await?;
+            match self.chain.wait(sent).await {
+                Err(ClientError::Abort { code: OUT_OF_GAS, .. }) if tries < SENDS_MAX => {
+                    self.chain.tell(Step::Retrying("it took more gas than was estimated".into()));
+                }
+                ended => return ended,
+            }
+        }
     }
 
     async fn call<T: DeserializeOwned>(

@@ -1,11 +1,12 @@
 //! Telling a bucket what came of its effects: signed invocations whose bytes depend on the job alone, so that one that is
 //! sent again is one that ran already.
 
-use bucket_core::abi::{CarParams, InvokeReturn, Message, Returned, Status};
+use bucket_core::abi::{CarParams, InvokeReturn, Message, Returned};
 use bucket_core::cid::{CarId, NativeHasher};
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::error::Failure;
-use bucket_protocols::store;
+use bucket_protocols::store::event::DONE;
+use bucket_protocols::store::{self, Entry, Status};
 
 use super::WorkerError;
 use super::entry::{Asked, Turn};
@@ -26,23 +27,36 @@ impl Turn<'_> {
         for refusals in 0..REFUSALS_MAX {
             let car = self.pack(&asked, refusals)?;
             let id = CarId::of::<NativeHasher>(&car);
-            let known = self.inner.client.receipt(&self.service.bucket, &id);
-            match self.inner.step("chain receipt", known).await?.status {
-                Status::NotFound => return self.send(&asked, id, car).await,
-                // Somebody else may have put it there; it runs when its turn comes.
-                Status::Pending => {
-                    let failure = Failure::new("Pending", "expected it to have run, but it is in the queue");
-                    return Err(self.refused(&asked, failure));
+            let message = Message::Invoke(CarParams::new(asked.at.bucket.clone(), car));
+            // A receipt that is a failure would use the event up, and cost.
+            let trial = self.inner.step("chain try", self.inner.client.simulate(&message)).await?;
+            let Returned::Invoke(InvokeReturn { ok, reserve, .. }) = trial else {
+                unreachable!("a message returns what is its method's");
+            };
+            match ok {
+                Some(true) => return self.send(&asked, id, &message, reserve).await,
+                Some(false) => {
+                    let why = "expected it to be taken, but a trial's receipt holds an error";
+                    return Err(self.refused(&asked, Failure::new("WouldFail", why)));
                 }
-                Status::Done => match self.answer(&id).await? {
+                // It won't run again. With another nonce it is another one.
+                None => match self.answer(&id).await? {
+                    Ok(out) if self.came_early(&asked, &out) => {}
                     Ok(out) => return Ok(out),
-                    // It won't run again. With another nonce it is another one.
                     Err(failure) => refused = Some(failure),
                 },
             }
         }
         let failure = refused.unwrap_or_else(|| Failure::new("Refused", "expected it to be taken at last"));
         Err(self.refused(&asked, failure))
+    }
+
+    /// Whether an event ran before the chain came to what it is about, as it may after a reorganisation. Then it did nothing.
+    fn came_early(&self, asked: &Asked<'_>, out: &Ipld) -> bool {
+        Entry::read(out).is_ok_and(|entry| {
+            let done_early = asked.ready.job.cmd == DONE && entry.status != Status::Expired;
+            entry.attempt < asked.at.number || (entry.attempt == asked.at.number && done_early)
+        })
     }
 
     fn refused(&self, asked: &Asked<'_>, failure: Failure) -> WorkerError {
@@ -59,17 +73,10 @@ impl Turn<'_> {
         Ok(draft.sign(&self.inner.key, &self.service.held, None, super::entry::seconds())?)
     }
 
-    async fn send(&self, asked: &Asked<'_>, id: CarId, car: Vec<u8>) -> Result<Ipld, WorkerError> {
+    async fn send(&self, asked: &Asked<'_>, id: CarId, message: &Message, reserve: u64) -> Result<Ipld, WorkerError> {
         let (inner, client) = (self.inner, &self.inner.client);
-        let message = Message::Invoke(CarParams::new(asked.at.bucket.clone(), car));
-        // A receipt that is a failure would use the event up, and cost.
-        let trial = inner.step("chain try", client.simulate(&message)).await?;
-        if matches!(trial, Returned::Invoke(InvokeReturn { ok: Some(false), .. })) {
-            let why = "expected it to be taken, but a trial's receipt holds an error";
-            return Err(self.refused(asked, Failure::new("WouldFail", why)));
-        }
         // After this point it costs.
-        let message = inner.step("chain push", client.push(&message)).await?;
+        let message = inner.step("chain push", client.push_with(message, reserve)).await?;
         let sent: Sent<InvokeReturn> = inner.step("chain wait", client.wait(message)).await?;
         match sent.value.ok {
             Some(true) => {}
