@@ -16,7 +16,7 @@ use bucket_protocols::store::effects::{
 use bucket_protocols::store::event::EXPIRE;
 use bucket_protocols::store::{Outbox, idempotency_key};
 
-use super::ledger::{Allocation, Attempt, Key, Ledger};
+use super::ledger::{Allocation, Attempt, Claim, Key, Ledger};
 use super::{Inner, Service, WorkerError};
 
 /// A signed URL that is older is made anew before anybody is told of it, in seconds: it was made before a crash or an outage.
@@ -35,6 +35,8 @@ pub(super) struct Turn<'a> {
 pub(super) struct Asked<'a> {
     pub at: Attempt,
     pub ready: &'a Ready,
+    /// The epoch in which it was asked for.
+    pub since: i64,
     pub key: Key,
 }
 
@@ -82,14 +84,17 @@ impl Turn<'_> {
         let Outbox { link, .. } = *self.outbox;
         let bucket = &self.service.bucket;
         let key = idempotency_key::<NativeHasher>(bucket, link, number, &ready.job);
-        let asked = Asked { at: Attempt { bucket: bucket.clone(), link, number }, ready, key };
+        let asks = |item: &&&Item| item.effect.jobs().contains(&&ready.job);
+        let since = items.iter().filter(asks).map(|item| item.since).max().unwrap_or(self.epoch);
+        let asked = Asked { at: Attempt { bucket: bucket.clone(), link, number }, ready, since, key };
         match ready.job.cmd.as_str() {
             // The size is that of the newest attempt; what an earlier one asked for is of no use any more.
             ALLOCATE | STAT | SIGN | WATCH if number != self.outbox.attempt => Ok(None),
             ALLOCATE => self.allocate(asked).await,
             DEALLOCATE => self.deallocate(asked).await,
+            WATCH if !self.has_room(&asked).await? => Ok(None),
             STAT | SIGN | WATCH => self.remembered(asked).await,
-            SLEEP => Ok(self.is_over(items, &ready.job).then_some(Ok(Ipld::Null))),
+            SLEEP => Ok(self.is_over(&ready.job, since).then_some(Ok(Ipld::Null))),
             // The uploader's.
             UPLOAD => Ok(None),
             _ if is_event(&ready.job) => self.deliver(asked).await.map(|out| Some(Ok(out))),
@@ -98,24 +103,37 @@ impl Turn<'_> {
     }
 
     async fn allocate(&self, asked: Asked<'_>) -> Result<Option<Outcome>, WorkerError> {
-        let (size, capacity) = (self.outbox.size, self.inner.settings.capacity);
-        let at = asked.at.clone();
-        let answer = self.inner.ledger("ledger allocate", move |ledger| ledger.allocate(&at, size, capacity)).await?;
-        Ok(match answer {
-            Allocation::Allocated(new) => {
-                if new > 0 {
-                    self.note(&asked.at, format!("allocated {new} bytes"));
-                }
-                Some(Ok(Ipld::Null))
-            }
-            Allocation::Exceeded { used, capacity } => {
-                let message = format!("expected room for {size} bytes, got {used} of {capacity} taken");
-                self.note(&asked.at, format!("no room: {message}"));
-                Some(Err(Failure::new(NO_ROOM, message)))
-            }
+        let (at, claim, capacity) = self.claim(&asked);
+        let answer = self.inner.ledger("ledger allocate", move |ledger| ledger.allocate(&at, claim, capacity)).await?;
+        Ok(match self.told(&asked, answer) {
+            Allocation::Allocated(_) => Some(Ok(Ipld::Null)),
+            Allocation::Exceeded { used, capacity } => Some(Err(no_room(claim.size, used, capacity))),
             // Late: nobody waits for an answer.
             Allocation::Freed => None,
         })
+    }
+
+    /// Whether what is waited for has the room that it was told of. Without it nothing is taken, and the entry expires.
+    async fn has_room(&self, asked: &Asked<'_>) -> Result<bool, WorkerError> {
+        let (at, claim, capacity) = self.claim(asked);
+        let answer = self.inner.ledger("ledger keep", move |ledger| ledger.keep(&at, claim, capacity)).await?;
+        Ok(matches!(self.told(asked, answer), Allocation::Allocated(_)))
+    }
+
+    fn claim(&self, asked: &Asked<'_>) -> (Attempt, Claim, u64) {
+        let claim = Claim { size: self.outbox.size, since: asked.since };
+        (asked.at.clone(), claim, self.inner.settings.capacity)
+    }
+
+    fn told(&self, asked: &Asked<'_>, answer: Allocation) -> Allocation {
+        match answer {
+            Allocation::Allocated(new @ 1..) => self.note(&asked.at, format!("allocated {new} bytes")),
+            Allocation::Exceeded { used, capacity } => {
+                self.note(&asked.at, format!("no room: {}", no_room(self.outbox.size, used, capacity).message));
+            }
+            Allocation::Allocated(0) | Allocation::Freed => {}
+        }
+        answer
     }
 
     async fn deallocate(&self, asked: Asked<'_>) -> Result<Option<Outcome>, WorkerError> {
@@ -184,17 +202,19 @@ impl Turn<'_> {
     }
 
     /// Whether a sleep is over. It began with its effect.
-    fn is_over(&self, items: &[&Item], job: &Job) -> bool {
+    fn is_over(&self, job: &Job, since: i64) -> bool {
         let Some(Ipld::Integer(epochs)) = job.args.get("epochs") else { return false };
-        let asks = |item: &&&Item| item.effect.jobs().contains(&job);
-        let since = items.iter().filter(asks).map(|item| i128::from(item.since)).max();
-        since.is_some_and(|since| i128::from(self.epoch) >= since.saturating_add(*epochs))
+        i128::from(self.epoch) >= i128::from(since).saturating_add(*epochs)
     }
 
     pub(super) fn note(&self, at: &Attempt, what: impl std::fmt::Display) {
         let Attempt { bucket, link, number } = at;
         self.inner.note(format!("{bucket}: CAR {link} (attempt {number}): {what}"));
     }
+}
+
+fn no_room(size: u64, used: u64, capacity: u64) -> Failure {
+    Failure::new(NO_ROOM, format!("expected room for {size} bytes, got {used} of {capacity} taken"))
 }
 
 fn is_event(job: &Job) -> bool {

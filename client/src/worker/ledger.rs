@@ -2,25 +2,35 @@
 //!
 //! Each attempt of an entry allocates its bytes at most once and frees them at most once, however often and in whatever order
 //! it is asked to; a process that is killed leaves what it answered, nothing between.
+//!
+//! The chain may take an attempt back and let it begin anew, which another epoch or size tells: then it is judged anew. What it
+//! lets go without a word to free it is found by [`Ledger::settle`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use bucket_core::cid::CarId;
 use bucket_core::did::BucketId;
-use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use bucket_protocols::store::{Entry, Status};
+use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable, TableDefinition};
 
 /// (bucket, link, attempt) → standing.
-const ATTEMPTS: TableDefinition<(&str, &[u8], u64), &[u8]> = TableDefinition::new("attempts");
+const ATTEMPTS: TableDefinition<(&str, &[u8], u64), Value> = TableDefinition::new("standings");
 /// bucket → bytes that are allocated.
-const USED: TableDefinition<&str, u64> = TableDefinition::new("used");
+const USED: TableDefinition<&str, u64> = TableDefinition::new("allocated");
 /// (bucket, link, idempotency key) → what became of the task.
 const MEMO: TableDefinition<Place, &[u8]> = TableDefinition::new("memo");
 
 type Place = (&'static str, &'static [u8], &'static [u8]);
 
+/// A [`Record`]: kind, size and epoch.
+type Value = (u8, u64, i64);
+
 /// The name of an idempotency key.
 pub type Key = [u8; 32];
+
+/// Epochs behind which nothing is taken back (Filecoin's chain finality).
+const FINALITY: i64 = 900;
 
 /// One activation of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,16 +43,31 @@ pub struct Attempt {
     pub number: u64,
 }
 
+/// What an attempt asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// So many bytes.
+    pub size: u64,
+    /// Since this epoch. Attempts that differ only in it belong to different histories of the chain.
+    pub since: i64,
+}
+
 /// How an attempt stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// So many bytes are its.
-    Allocated(u64),
+    /// Its bytes are its.
+    Allocated,
     /// There was no room for it.
     Denied,
-    /// It has had its bytes, or gave up its claim, and gets none any more.
+    /// It has had its bytes.
     Freed,
 }
+
+/// How an attempt stands, and what it asked for.
+pub type Record = (Standing, Claim);
+
+/// What an attempt's record was and will be.
+type Change = (Attempt, Record, Record);
 
 /// What an attempt to allocate came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +83,15 @@ pub enum Allocation {
     },
     /// It was freed: who still asks is late.
     Freed,
+}
+
+/// What came of comparing attempts with the chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// Attempts that were freed, and how many bytes.
+    pub freed: Vec<(Attempt, u64)>,
+    /// CARs of which nothing can be said yet, because the chain may still bring back what it took.
+    pub unsettled: BTreeSet<CarId>,
 }
 
 /// Why the ledger can't be read or written.
@@ -76,25 +110,15 @@ pub struct Ledger {
     path: PathBuf,
 }
 
-impl Standing {
-    fn encode(self) -> Vec<u8> {
-        match self {
-            Self::Allocated(size) => [&[0], &size.to_be_bytes()[..]].concat(),
-            Self::Denied => vec![1],
-            Self::Freed => vec![2],
-        }
-    }
+fn encode((standing, Claim { size, since }): Record) -> Value {
+    (standing as u8, size, since)
+}
 
-    fn decode(bytes: &[u8]) -> Result<Self, String> {
-        match bytes {
-            [0, size @ ..] if size.len() == 8 => {
-                Ok(Self::Allocated(size.iter().fold(0, |n, b| n << 8 | u64::from(*b))))
-            }
-            [1] => Ok(Self::Denied),
-            [2] => Ok(Self::Freed),
-            other => Err(format!("expected the standing of an attempt, got {other:?}")),
-        }
-    }
+fn decode((standing, size, since): Value) -> Result<Record, redb::Error> {
+    let standings = [Standing::Allocated, Standing::Denied, Standing::Freed];
+    let known = standings.into_iter().find(|known| *known as u8 == standing);
+    let known = known.ok_or_else(|| corrupted(format!("expected the standing of an attempt, got {standing}")))?;
+    Ok((known, Claim { size, since }))
 }
 
 impl Attempt {
@@ -123,86 +147,132 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Gives an attempt its bytes, if a bucket of this capacity has room for them. Once denied, an attempt stays denied. After a
-    /// reorganisation the same attempt may come with another size: then what it had is replaced.
-    pub fn allocate(&self, at: &Attempt, size: u64, capacity: u64) -> Result<Allocation, LedgerError> {
+    /// Gives an attempt its bytes, if a bucket of this capacity has room for them. Once denied or freed, an attempt stays so.
+    pub fn allocate(&self, at: &Attempt, claim: Claim, capacity: u64) -> Result<Allocation, LedgerError> {
+        self.judge(at, claim, capacity, |(standing, before)| match standing {
+            Standing::Allocated => before == claim,
+            Standing::Denied => before == claim,
+            Standing::Freed => before.since == claim.since,
+        })
+    }
+
+    /// The same for an attempt of which the chain says that it has room: where that isn't so, a reorganisation took back why.
+    pub fn keep(&self, at: &Attempt, claim: Claim, capacity: u64) -> Result<Allocation, LedgerError> {
+        self.judge(at, claim, capacity, |(standing, before)| {
+            standing == Standing::Allocated && before.size == claim.size
+        })
+    }
+
+    /// Answers what is known of an attempt if that `stands`, else judges it anew.
+    fn judge(
+        &self,
+        at: &Attempt,
+        claim: Claim,
+        capacity: u64,
+        stands: impl Fn(Record) -> bool,
+    ) -> Result<Allocation, LedgerError> {
+        // Most of the time it is asked once more, and a transaction waits for the disk.
+        if self.standing(at)?.is_some_and(|known| known.0 == Standing::Allocated && stands(known)) {
+            return Ok(Allocation::Allocated(0));
+        }
         self.write(|write| {
-            let mut attempts = write.open_table(ATTEMPTS)?;
-            let mut table = write.open_table(USED)?;
-            let bucket = at.bucket.as_str();
-            let used = table.get(bucket)?.map_or(0, |used| used.value());
-            let known = attempts.get(at.key())?.map(|bytes| Standing::decode(bytes.value()));
-            let (standing, answer) = match known.transpose().map_err(corrupted)? {
-                Some(Standing::Allocated(before)) if before == size => return Ok(Allocation::Allocated(0)),
-                Some(Standing::Allocated(before)) => {
-                    let others =
-                        used.checked_sub(before).ok_or_else(|| corrupted(format!("{used} bytes less {before}")))?;
-                    match others.checked_add(size).filter(|sum| *sum <= capacity) {
-                        Some(sum) => {
-                            table.insert(bucket, sum)?;
-                            (Standing::Allocated(size), Allocation::Allocated(size.saturating_sub(before)))
-                        }
-                        None => {
-                            table.insert(bucket, others)?;
-                            (Standing::Denied, Allocation::Exceeded { used: others, capacity })
-                        }
-                    }
-                }
+            let (mut attempts, mut table) = (write.open_table(ATTEMPTS)?, write.open_table(USED)?);
+            let (known, used) = (record(&attempts, at)?, used(&table, &at.bucket)?);
+            match known.filter(|known| stands(*known)).map(|(standing, _)| standing) {
+                Some(Standing::Allocated) => return Ok(Allocation::Allocated(0)),
                 Some(Standing::Denied) => return Ok(Allocation::Exceeded { used, capacity }),
                 Some(Standing::Freed) => return Ok(Allocation::Freed),
-                None => match used.checked_add(size).filter(|sum| *sum <= capacity) {
-                    Some(sum) => {
-                        table.insert(bucket, sum)?;
-                        (Standing::Allocated(size), Allocation::Allocated(size))
-                    }
-                    None => (Standing::Denied, Allocation::Exceeded { used, capacity }),
-                },
+                None => {}
+            }
+            let had = known.map_or(0, allocated);
+            let others = less(used, had)?;
+            let sum = others.checked_add(claim.size).filter(|sum| *sum <= capacity);
+            let (standing, answer) = match sum {
+                Some(_) => (Standing::Allocated, Allocation::Allocated(claim.size.saturating_sub(had))),
+                None => (Standing::Denied, Allocation::Exceeded { used: others, capacity }),
             };
-            attempts.insert(at.key(), standing.encode().as_slice())?;
+            table.insert(at.bucket.as_str(), sum.unwrap_or(others))?;
+            attempts.insert(at.key(), encode((standing, claim)))?;
             Ok(answer)
         })
     }
 
-    /// Takes an attempt's bytes back, and answers how many there were. It gets none any more.
+    /// Takes an attempt's bytes back, and answers how many there were. One that never had any needs no record: an entry has one
+    /// turn at a time, so nobody is about to allocate for it.
     pub fn free(&self, at: &Attempt) -> Result<u64, LedgerError> {
+        let Some(before @ (Standing::Allocated, claim)) = self.standing(at)? else { return Ok(0) };
+        let freed = self.change(vec![(at.clone(), before, (Standing::Freed, claim))])?;
+        Ok(freed.iter().map(|_| claim.size).sum())
+    }
+
+    /// CARs of a bucket for which bytes are allocated.
+    pub fn allocated(&self, bucket: &BucketId) -> Result<BTreeSet<CarId>, LedgerError> {
+        let all = self.read(|read| of_bucket(&read.open_table(ATTEMPTS)?, bucket, None))?;
+        Ok(all
+            .into_iter()
+            .filter(|(_, (standing, _))| *standing == Standing::Allocated)
+            .map(|(at, _)| at.link)
+            .collect())
+    }
+
+    /// Compares attempts with the entries of their CARs, which have no effects, as the index has them at `epoch`. What ended
+    /// without an effect that would free it, or never was on the chain, is freed: reorganisations leave such.
+    pub fn settle(
+        &self,
+        bucket: &BucketId,
+        entries: &BTreeMap<CarId, Option<Entry>>,
+        epoch: i64,
+    ) -> Result<Settled, LedgerError> {
+        let (mut changes, mut unsettled) = (Vec::new(), BTreeSet::new());
+        for (link, entry) in entries {
+            for (at, record) in self.read(|read| of_bucket(&read.open_table(ATTEMPTS)?, bucket, Some(link)))? {
+                match settled(entry.as_ref(), at.number, record, epoch) {
+                    Some(after) if after == record => {}
+                    Some(after) => changes.push((at, record, after)),
+                    None => drop(unsettled.insert(*link)),
+                }
+            }
+        }
+        let freed = self.change(changes)?.into_iter().filter(|(_, _, after)| after.0 == Standing::Freed);
+        Ok(Settled { freed: freed.map(|(at, before, _)| (at, before.1.size)).collect(), unsettled })
+    }
+
+    /// Changes records that are as they were, and what their buckets have allocated by it. Answers what was changed.
+    fn change(&self, mut changes: Vec<Change>) -> Result<Vec<Change>, LedgerError> {
+        // Most of the time there is nothing, and a transaction waits for the disk.
+        if changes.is_empty() {
+            return Ok(changes);
+        }
         self.write(|write| {
-            let mut attempts = write.open_table(ATTEMPTS)?;
-            let known = attempts.get(at.key())?.map(|bytes| Standing::decode(bytes.value()));
-            let size = match known.transpose().map_err(corrupted)? {
-                Some(Standing::Allocated(size)) => size,
-                Some(Standing::Denied | Standing::Freed) => return Ok(0),
-                None => 0,
-            };
-            let mut table = write.open_table(USED)?;
-            let used = table.get(at.bucket.as_str())?.map_or(0, |used| used.value());
-            let left = used.checked_sub(size).ok_or_else(|| corrupted(format!("{used} bytes less {size}")))?;
-            table.insert(at.bucket.as_str(), left)?;
-            attempts.insert(at.key(), Standing::Freed.encode().as_slice())?;
-            Ok(size)
+            let (mut attempts, mut table) = (write.open_table(ATTEMPTS)?, write.open_table(USED)?);
+            let mut changed = Vec::new();
+            for (at, before, after) in changes.drain(..) {
+                if record(&attempts, &at)? != Some(before) {
+                    continue;
+                }
+                let (left, more) = (less(used(&table, &at.bucket)?, allocated(before))?, allocated(after));
+                let sum = left.checked_add(more).ok_or_else(|| corrupted(format!("{left} bytes and {more}")))?;
+                table.insert(at.bucket.as_str(), sum)?;
+                attempts.insert(at.key(), encode(after))?;
+                changed.push((at, before, after));
+            }
+            Ok(changed)
         })
+    }
+
+    /// How an attempt stands, if it was told of.
+    pub fn standing(&self, at: &Attempt) -> Result<Option<Record>, LedgerError> {
+        self.read(|read| record(&read.open_table(ATTEMPTS)?, at))
     }
 
     /// Bytes that a bucket has allocated.
     pub fn used(&self, bucket: &BucketId) -> Result<u64, LedgerError> {
-        self.read(|read| {
-            let table = read.open_table(USED)?;
-            Ok(table.get(bucket.as_str())?.map_or(0, |used| used.value()))
-        })
+        self.read(|read| used(&read.open_table(USED)?, bucket))
     }
 
-    /// All attempts that were ever told of.
-    pub fn attempts(&self) -> Result<Vec<(Attempt, Standing)>, LedgerError> {
-        self.read(|read| {
-            let mut all = Vec::new();
-            for entry in read.open_table(ATTEMPTS)?.iter()? {
-                let (key, value) = entry?;
-                let (bucket, link, number) = key.value();
-                let bucket = bucket.parse().map_err(corrupted)?;
-                let link = CarId(link.try_into().map_err(|_| corrupted("a link that is none"))?);
-                all.push((Attempt { bucket, link, number }, Standing::decode(value.value()).map_err(corrupted)?));
-            }
-            Ok(all)
-        })
+    /// All attempts of a bucket that were ever told of.
+    pub fn attempts(&self, bucket: &BucketId) -> Result<Vec<(Attempt, Record)>, LedgerError> {
+        self.read(|read| of_bucket(&read.open_table(ATTEMPTS)?, bucket, None))
     }
 
     /// What became of a task of an entry, in bytes that the caller knows.
@@ -268,9 +338,64 @@ impl Ledger {
     }
 }
 
+/// How an attempt stands when its CAR's entry is this and has no effects; `None` when that can't be said yet.
+fn settled(entry: Option<&Entry>, number: u64, record: Record, epoch: i64) -> Option<Record> {
+    let (standing, claim) = record;
+    let entry = entry.filter(|entry| entry.attempt >= number);
+    let own = entry.filter(|entry| entry.attempt == number);
+    match own.map(|own| (own.status, own.car)) {
+        Some((Status::Ok, Some((_, size)))) => Some((Standing::Allocated, Claim { size, ..claim })),
+        _ if standing != Standing::Allocated => Some(record),
+        // Its effects came a moment later.
+        Some((Status::Active | Status::Receiving, _)) => None,
+        // The chain took it back, or the index is behind.
+        _ if entry.is_none() && epoch < claim.since.saturating_add(FINALITY) => None,
+        _ => Some((Standing::Freed, claim)),
+    }
+}
+
+fn allocated((standing, claim): Record) -> u64 {
+    if standing == Standing::Allocated { claim.size } else { 0 }
+}
+
+fn less(used: u64, size: u64) -> Result<u64, redb::Error> {
+    used.checked_sub(size).ok_or_else(|| corrupted(format!("{used} bytes less {size}")))
+}
+
+fn used(table: &impl ReadableTable<&'static str, u64>, bucket: &BucketId) -> Result<u64, redb::Error> {
+    Ok(table.get(bucket.as_str())?.map_or(0, |used| used.value()))
+}
+
+type Attempts<'a> = (&'a str, &'a [u8], u64);
+
+fn record(table: &impl ReadableTable<Attempts<'static>, Value>, at: &Attempt) -> Result<Option<Record>, redb::Error> {
+    table.get(at.key())?.map(|value| decode(value.value())).transpose()
+}
+
+/// Attempts of a bucket, or of one of its CARs.
+fn of_bucket(
+    table: &impl ReadableTable<Attempts<'static>, Value>,
+    bucket: &BucketId,
+    link: Option<&CarId>,
+) -> Result<Vec<(Attempt, Record)>, redb::Error> {
+    let mut all = Vec::new();
+    for entry in table.range((bucket.as_str(), link.map_or(&[][..], |link| &link.0), 0)..)? {
+        let (key, value) = entry?;
+        let (of, at, number) = key.value();
+        if of != bucket.as_str() || link.is_some_and(|link| link.0 != at) {
+            break;
+        }
+        let link = CarId(at.try_into().map_err(|_| corrupted("a link that is none"))?);
+        all.push((Attempt { bucket: bucket.clone(), link, number }, decode(value.value())?));
+    }
+    Ok(all)
+}
+
 fn corrupted(why: impl ToString) -> redb::Error {
     redb::Error::Corrupted(why.to_string())
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -130,6 +130,9 @@ struct Inner {
 const TURNS_AT_ONCE: usize = 128;
 const READING_AT_ONCE: usize = 4;
 
+/// Objects whose description is kept in memory, 200 bytes each.
+const VERIFIED_MAX: usize = 1 << 16;
+
 impl Worker {
     /// A worker that acts as `key` and keeps CARs in `s3`. `client` needs a signer, who pays, and a gateway.
     pub fn new(client: ActorClient, key: Identity, s3: S3, ledger: Ledger, settings: Settings) -> Self {
@@ -215,7 +218,12 @@ impl Inner {
     }
 
     fn verified(&self, link: CarId, head: Head) {
-        self.verified.lock().unwrap_or_else(PoisonError::into_inner).insert(link, head);
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is forgotten is only read once more.
+        if verified.len() >= VERIFIED_MAX {
+            verified.clear();
+        }
+        verified.insert(link, head);
     }
 
     fn delivered(&self, key: Key, at: i64) {

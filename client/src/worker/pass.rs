@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bucket_core::cid::CarId;
+use bucket_core::cid::{CarId, Cid};
 use bucket_core::did::BucketId;
-use bucket_protocols::store::Outbox;
-use futures::StreamExt as _;
+use bucket_protocols::store::{Entry, Outbox};
+use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::entry::Turn;
+use super::ledger::{Attempt, Ledger, Settled};
 use super::retry::Retries;
 use super::{Inner, Service, Worker, WorkerError};
 use crate::error::ClientError;
@@ -19,6 +20,9 @@ use crate::ucan::{Held, Token};
 
 /// Buckets that are looked at together.
 const LOOKS_AT_ONCE: usize = 16;
+
+/// Entries that are asked for one by one; all of a bucket's are asked for where it would be more.
+const ENTRIES_MAX: usize = 64;
 
 /// An entry; or a bucket, of which nothing can be said.
 type Place = (BucketId, Option<CarId>);
@@ -29,6 +33,8 @@ struct Known {
     /// `None` when another serves it, or nobody.
     service: Option<Arc<Service>>,
     outboxes: Vec<Arc<Outbox>>,
+    /// CARs whose effects are gone, while bytes may be allocated for them.
+    unsettled: BTreeSet<CarId>,
 }
 
 /// What lasts from one pass to the next.
@@ -85,12 +91,12 @@ impl Worker {
         let looks = listed.into_iter().filter(|bucket| served(&bucket.id));
         let looks = looks.filter(|bucket| round.retries.may(&(bucket.id.clone(), None), now));
         let looks = looks.map(|bucket| {
-            let known = round.known.get(&bucket.id).filter(|known| known.root == bucket.root).cloned();
             let before = round.known.get(&bucket.id).cloned();
+            let busy = round.busy.iter().filter(|(of, _)| *of == bucket.id).filter_map(|(_, link)| *link).collect();
             async move {
-                let found = match known {
-                    Some(known) => Ok(known),
-                    None => self.0.know(&bucket, before).await.map(Arc::new),
+                let found = match before {
+                    Some(known) if known.root == bucket.root && known.unsettled.is_empty() => Ok(known),
+                    before => self.0.know(&bucket, before, &busy).await.map(Arc::new),
                 };
                 (bucket.id, found)
             }
@@ -133,32 +139,101 @@ impl Worker {
 }
 
 impl Inner {
-    /// Asks the index about a bucket.
-    async fn know(&self, listed: &Listed, before: Option<Arc<Known>>) -> Result<Known, WorkerError> {
+    /// Asks the index about a bucket, whose `busy` entries have a turn.
+    async fn know(
+        &self,
+        listed: &Listed,
+        before: Option<Arc<Known>>,
+        busy: &BTreeSet<CarId>,
+    ) -> Result<Known, WorkerError> {
         let Listed { id, root } = listed.clone();
         let gateway = self.client.gateway()?;
         let provider = index::provider(gateway, &id).await?.filter(|provider| provider.provider == self.key.did());
-        let Some(provider) = provider else { return Ok(Known { root, service: None, outboxes: vec![] }) };
+        let Some(provider) = provider else {
+            return Ok(Known { root, service: None, outboxes: vec![], unsettled: BTreeSet::new() });
+        };
+        let before = before.as_ref().and_then(|known| Some((known, known.service.clone()?)));
         let same = |service: &Arc<Service>| service.held.iter().map(|held| held.token.cid).eq(provider.proofs.clone());
-        let service = match before.and_then(|known| known.service.clone()).filter(same) {
+        let service = match before.as_ref().map(|(_, service)| service.clone()).filter(same) {
             Some(service) => service,
-            None => {
-                let mut held = Vec::new();
-                for proof in &provider.proofs {
-                    let token = Token::new(index::block(gateway, proof).await?);
-                    held.push(Held::new(token).map_err(ClientError::from)?);
-                }
-                self.note(format!("{id}: serving it"));
-                Arc::new(Service { bucket: id.clone(), held })
-            }
+            None => Arc::new(self.serve(&id, &provider.proofs).await?),
         };
         let (rows, outboxes) = index::outboxes(gateway, &id).await?;
         for why in rows.unreadable {
             self.note(format!("leaving out an entry: {why}"));
         }
-        let links = outboxes.iter().map(|outbox| outbox.link).collect();
-        self.ledger("ledger forget", move |ledger| ledger.forget(&id, &links)).await?;
-        Ok(Known { root, service: Some(service), outboxes: outboxes.into_iter().map(Arc::new).collect() })
+        let links: BTreeSet<CarId> = outboxes.iter().map(|outbox| outbox.link).collect();
+        let mut unsettled = match before {
+            Some((known, _)) => {
+                known.unsettled.iter().copied().chain(known.outboxes.iter().map(|outbox| outbox.link)).collect()
+            }
+            // It may have been told of anything, and the chain may have gone anywhere since.
+            None => self.ledger.allocated(&id)?,
+        };
+        unsettled.retain(|link| !links.contains(link));
+        let unsettled = match self.settle(&id, unsettled.clone(), busy, rows.epoch).await {
+            Ok(unsettled) => unsettled,
+            Err(error) => {
+                self.note(format!("{id}: can't compare the ledger with the chain, will again: {error}"));
+                unsettled
+            }
+        };
+        let bucket = id.clone();
+        self.ledger("ledger forget", move |ledger| ledger.forget(&bucket, &links)).await?;
+        Ok(Known { root, service: Some(service), outboxes: outboxes.into_iter().map(Arc::new).collect(), unsettled })
+    }
+
+    /// What gives the right to serve a bucket.
+    async fn serve(&self, bucket: &BucketId, proofs: &[Cid]) -> Result<Service, WorkerError> {
+        let mut held = Vec::new();
+        for proof in proofs {
+            let token = Token::new(index::block(self.client.gateway()?, proof).await?);
+            held.push(Held::new(token).map_err(ClientError::from)?);
+        }
+        self.note(format!("{bucket}: serving it"));
+        Ok(Service { bucket: bucket.clone(), held })
+    }
+
+    /// Sees to it that what is allocated for these CARs, of which no effects wait, is what their entries stand for. Answers
+    /// those that are to be looked at again.
+    async fn settle(
+        &self,
+        bucket: &BucketId,
+        links: BTreeSet<CarId>,
+        busy: &BTreeSet<CarId>,
+        epoch: i64,
+    ) -> Result<BTreeSet<CarId>, WorkerError> {
+        let (busy, idle): (BTreeSet<_>, BTreeSet<_>) = links.into_iter().partition(|link| busy.contains(link));
+        if idle.is_empty() {
+            return Ok(busy);
+        }
+        let entries = self.entries(bucket, idle).await?;
+        let id = bucket.clone();
+        let settle = move |ledger: &Ledger| ledger.settle(&id, &entries, epoch);
+        let Settled { freed, unsettled } = self.ledger("ledger settle", settle).await?;
+        for (Attempt { bucket, link, number }, size) in freed {
+            self.note(format!(
+                "{bucket}: CAR {link} (attempt {number}): gave {size} bytes back: the chain took it back"
+            ));
+        }
+        Ok(&busy | &unsettled)
+    }
+
+    /// The entries of these CARs.
+    async fn entries(
+        &self,
+        bucket: &BucketId,
+        links: BTreeSet<CarId>,
+    ) -> Result<BTreeMap<CarId, Option<Entry>>, WorkerError> {
+        let gateway = self.client.gateway()?;
+        if links.len() > ENTRIES_MAX {
+            let all = index::entries(gateway, bucket).await?;
+            let mut all: BTreeMap<_, _> = all.into_iter().filter_map(|entry| Some((entry.car?.0, entry))).collect();
+            return Ok(links.into_iter().map(|link| (link, all.remove(&link))).collect());
+        }
+        let entries = futures::stream::iter(links)
+            .map(|link| async move { Ok::<_, ClientError>((link, index::entry(gateway, bucket, &link).await?.1)) });
+        Ok(entries.buffer_unordered(LOOKS_AT_ONCE).try_collect().await?)
     }
 }
 

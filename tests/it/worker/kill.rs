@@ -196,16 +196,16 @@ fn check(way: Way, events: &[&str], standing: Standing, used: impl Fn(u64) -> u6
     }
     assert_eq!(said.len() as u64, entries * events.len() as u64);
     let ledger = shop.ledger();
-    let attempts = ledger.attempts().unwrap();
+    let attempts = ledger.attempts(&shop.bucket).unwrap();
     assert_eq!(attempts.len() as u64, entries);
-    assert!(attempts.iter().all(|(at, of)| at.number == 1 && *of == standing), "{attempts:?}");
+    assert!(attempts.iter().all(|(at, (of, _))| at.number == 1 && *of == standing), "{attempts:?}");
     assert_eq!(ledger.used(&shop.bucket).unwrap(), used(entries));
 }
 
 #[test]
 fn what_is_stored_is_stored_whenever_the_worker_dies() {
     let events = ["/store/add", "/store/receive", "/store/put"];
-    check(Way::Stored, &events, Standing::Allocated(SIZE as u64), |entries| entries * SIZE as u64);
+    check(Way::Stored, &events, Standing::Allocated, |entries| entries * SIZE as u64);
 }
 
 #[test]

@@ -3,9 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bucket_client::store::index;
+use bucket_client::task::Draft;
+use bucket_client::ucan::{Held, Token};
 use bucket_client::worker::Settings;
 use bucket_core::cid::NativeHasher;
 use bucket_core::dag_cbor::Ipld;
+use bucket_core::effect::Job;
+use bucket_core::task::Task;
 use bucket_devnet::node::Reorg;
 use bucket_protocols::store::{self, Status, event};
 use bucket_rpc::methods::MpoolGetNonce;
@@ -13,6 +18,7 @@ use bucket_tests::cars::id;
 use bucket_tests::keys::{self, chain, ed25519};
 use bucket_tests::s3::S3;
 use bucket_tests::{User, World};
+use reqwest::StatusCode;
 
 use super::{CAPACITY, Shop, car, served, service, signed};
 
@@ -50,6 +56,27 @@ fn a_store_that_is_away_is_no_lack_of_room() {
         shop.stands(car, Status::Receiving);
     }
     assert_eq!(shop.used(), 30);
+}
+
+#[test]
+fn a_store_that_is_busy_is_no_lack_of_room() {
+    let mut shop = Shop::open();
+    let one = car("one", 10);
+    shop.add(&one).unwrap();
+    let address = close(&mut shop);
+    let busy = axum::Router::new().fallback(|| async { (StatusCode::SERVICE_UNAVAILABLE, [("connection", "close")]) });
+    let listener = shop.runtime.block_on(tokio::net::TcpListener::bind(address)).unwrap();
+    let serving = shop.runtime.spawn(async { axum::serve(listener, busy).await });
+    assert_eq!(shop.turn(), 1);
+    shop.stands(&one, Status::Active);
+    let told = shop.notes.lock().unwrap().join("\n");
+    assert!(told.contains("got HTTP status 503"), "{told}");
+    serving.abort();
+    assert!(shop.runtime.block_on(serving).unwrap_err().is_cancelled());
+    let files = shop.files().to_owned();
+    shop.s3 = shop.runtime.block_on(S3::start(address, &files, "key", "secret")).unwrap();
+    shop.good_turn();
+    shop.stands(&one, Status::Receiving);
 }
 
 #[test]
@@ -104,7 +131,7 @@ fn another_services_buckets_are_left_alone() {
     shop.add_to(&other, id(&one), 10).unwrap();
     shop.good_turn();
     assert_eq!(shop.entry_of(&other, &id(&one)).status, Status::Active);
-    assert_eq!(shop.ledger().attempts().unwrap(), vec![]);
+    assert_eq!(shop.ledger().attempts(&other).unwrap(), vec![]);
 }
 
 #[test]
@@ -202,8 +229,7 @@ fn an_event_that_a_reorganisation_drops_is_sent_again() {
     shop.world.catch_up();
     shop.good_turn();
     shop.stands(&one, Status::Ok);
-    let depth = 2;
-    shop.world.devnet.reorg(Reorg { include: false, null_rounds: 0, ..Reorg::of_depth(depth) }).unwrap();
+    take_back(&shop, 2);
     // The dropped messages wait and are mined again, or the worker sends its event anew: either way the end is the same.
     shop.world.devnet.mine(2).unwrap();
     shop.turn();
@@ -212,4 +238,62 @@ fn an_event_that_a_reorganisation_drops_is_sent_again() {
     assert_eq!(shop.used(), 10);
     let (_, violations) = shop.world.check();
     assert_eq!(violations, Vec::<String>::new());
+}
+
+/// Replaces so many tipsets by empty ones. Their messages wait for the next.
+fn take_back(shop: &Shop, tipsets: usize) {
+    shop.world.devnet.reorg(Reorg { include: false, null_rounds: 0, ..Reorg::of_depth(tipsets) }).unwrap();
+}
+
+#[test]
+fn room_follows_an_attempt_that_a_reorganisation_revives_and_ends() {
+    let mut shop = Shop::open();
+    let late = car("late", 600);
+    shop.add(&late).unwrap();
+    shop.good_turn();
+    shop.pass(200);
+    shop.good_turn();
+    shop.stands(&late, Status::Expired);
+    shop.good_turn();
+    shop.nothing_waits();
+    assert_eq!(shop.used(), 0);
+
+    // `expire` and `done`, a tipset and its result each.
+    take_back(&shop, 4);
+    shop.stands(&late, Status::Receiving);
+    std::fs::write(shop.object(&late), &late).unwrap();
+    // Its room is given anew before it is said to be stored, which comes behind the two that wait.
+    shop.good_turn();
+    shop.stands(&late, Status::Expired);
+    shop.nothing_waits();
+    assert_eq!(shop.used(), 600);
+    // So nothing asks for it to be freed.
+    shop.good_turn();
+    assert_eq!(shop.used(), 0);
+    assert_eq!(shop.events(), ["/store/add", "/store/receive", "/store/expire", "/store/done", "/store/put"]);
+}
+
+#[test]
+fn what_was_told_too_early_is_told_again() {
+    let mut shop = Shop::open();
+    let (one, bucket) = (car("one", 10), shop.bucket.clone());
+    std::fs::write(shop.object(&one), &one).unwrap();
+    shop.world.catch_up();
+    // As a reorganisation may bring it: the worker's message before that of who added the CAR.
+    let gateway = shop.world.gateway.clone();
+    let proofs = shop.runtime.block_on(index::provider(&gateway, &bucket)).unwrap().unwrap().proofs;
+    let held =
+        proofs.iter().map(|cid| Held::new(Token::new(shop.runtime.block_on(index::block(&gateway, cid)).unwrap())));
+    let held: Vec<_> = held.collect::<Result<_, _>>().unwrap();
+    let job = Job::new(event::PUT, []);
+    let nonce = store::idempotency_key::<NativeHasher>(&bucket, id(&one), 1, &job).to_vec();
+    let Task { sub, cmd, args, nonce } = event(&bucket, id(&one), 1, &job.cmd, job.args, nonce);
+    let early = Draft { bucket: sub, cmd, args, files: vec![], nonce }.sign(&service(), &held, None, 0).unwrap();
+    assert_eq!(shop.tell(&bucket, &early).unwrap().status, Status::NotFound);
+
+    shop.add(&one).unwrap();
+    shop.good_turn();
+    shop.stands(&one, Status::Ok);
+    shop.nothing_waits();
+    assert_eq!(shop.events(), ["/store/put", "/store/add", "/store/put"]);
 }

@@ -1,12 +1,12 @@
-use std::collections::BTreeMap;
-
-use proptest::prelude::*;
-
 use super::*;
 
 fn attempt(bucket: u8, link: u8, number: u64) -> Attempt {
     let bucket = format!("did:key:z{bucket}").parse().unwrap();
     Attempt { bucket, link: CarId([link; 32]), number }
+}
+
+fn claim(size: u64) -> Claim {
+    Claim { size, since: 7 }
 }
 
 fn opened() -> (tempfile::TempDir, Ledger) {
@@ -16,60 +16,113 @@ fn opened() -> (tempfile::TempDir, Ledger) {
 }
 
 #[test]
-fn an_attempt_that_comes_with_another_size_has_that_one() {
-    let dir = tempfile::tempdir().unwrap();
-    let (ledger, at) = (Ledger::open(dir.path()).unwrap(), attempt(1, 1, 1));
-    ledger.allocate(&at, 10, 100).unwrap();
-    assert_eq!(ledger.allocate(&at, 70, 100).unwrap(), Allocation::Allocated(60));
-    assert_eq!(ledger.used(&at.bucket).unwrap(), 70);
-    assert_eq!(ledger.allocate(&at, 30, 100).unwrap(), Allocation::Allocated(0));
-    assert_eq!(ledger.used(&at.bucket).unwrap(), 30);
-    assert_eq!(ledger.allocate(&at, 101, 100).unwrap(), Allocation::Exceeded { used: 0, capacity: 100 });
-    assert_eq!(ledger.used(&at.bucket).unwrap(), 0);
-    assert_eq!(ledger.free(&at).unwrap(), 0);
-}
-
-#[test]
 fn an_attempt_is_allocated_once_and_freed_once() {
     let (_dir, ledger) = opened();
     let at = attempt(1, 1, 1);
-    assert_eq!(ledger.allocate(&at, 60, 100).unwrap(), Allocation::Allocated(60));
-    assert_eq!(ledger.allocate(&at, 60, 100).unwrap(), Allocation::Allocated(0));
+    assert_eq!(ledger.allocate(&at, claim(60), 100).unwrap(), Allocation::Allocated(60));
+    assert_eq!(ledger.allocate(&at, claim(60), 100).unwrap(), Allocation::Allocated(0));
     assert_eq!(ledger.used(&at.bucket).unwrap(), 60);
     assert_eq!(ledger.free(&at).unwrap(), 60);
     assert_eq!(ledger.free(&at).unwrap(), 0);
     assert_eq!(ledger.used(&at.bucket).unwrap(), 0);
-    assert_eq!(ledger.allocate(&at, 60, 100).unwrap(), Allocation::Freed);
+    assert_eq!(ledger.allocate(&at, claim(60), 100).unwrap(), Allocation::Freed);
     // The next attempt is another one.
-    assert_eq!(ledger.allocate(&Attempt { number: 2, ..at }, 60, 100).unwrap(), Allocation::Allocated(60));
+    assert_eq!(ledger.allocate(&Attempt { number: 2, ..at }, claim(60), 100).unwrap(), Allocation::Allocated(60));
 }
 
 #[test]
 fn what_was_denied_stays_denied() {
     let (_dir, ledger) = opened();
     let (first, second) = (attempt(1, 1, 1), attempt(1, 2, 1));
-    ledger.allocate(&first, 60, 100).unwrap();
-    let exceeded = Allocation::Exceeded { used: 60, capacity: 100 };
-    assert_eq!(ledger.allocate(&second, 41, 100).unwrap(), exceeded);
+    ledger.allocate(&first, claim(60), 100).unwrap();
+    let exceeded = |used| Allocation::Exceeded { used, capacity: 100 };
+    assert_eq!(ledger.allocate(&second, claim(41), 100).unwrap(), exceeded(60));
     ledger.free(&first).unwrap();
     // There is room now, but somebody may have been told that there was none.
-    assert_eq!(ledger.allocate(&second, 41, 100).unwrap(), Allocation::Exceeded { used: 0, capacity: 100 });
-    assert_eq!(ledger.allocate(&attempt(1, 2, 2), 100, 100).unwrap(), Allocation::Allocated(100));
+    assert_eq!(ledger.allocate(&second, claim(41), 100).unwrap(), exceeded(0));
+    assert_eq!(ledger.allocate(&attempt(1, 2, 2), claim(100), 100).unwrap(), Allocation::Allocated(100));
     // Another bucket has its own.
-    assert_eq!(ledger.allocate(&attempt(2, 1, 1), 100, 100).unwrap(), Allocation::Allocated(100));
+    assert_eq!(ledger.allocate(&attempt(2, 1, 1), claim(100), 100).unwrap(), Allocation::Allocated(100));
     assert_eq!(
-        ledger.allocate(&attempt(2, 2, 1), u64::MAX, u64::MAX).unwrap(),
+        ledger.allocate(&attempt(2, 2, 1), claim(u64::MAX), u64::MAX).unwrap(),
         Allocation::Exceeded { used: 100, capacity: u64::MAX }
     );
 }
 
 #[test]
-fn who_allocates_after_freeing_is_late() {
+fn an_attempt_that_comes_with_another_size_has_that_one() {
     let (_dir, ledger) = opened();
     let at = attempt(1, 1, 1);
-    assert_eq!(ledger.free(&at).unwrap(), 0);
-    assert_eq!(ledger.allocate(&at, 1, 100).unwrap(), Allocation::Freed);
+    ledger.allocate(&at, claim(10), 100).unwrap();
+    assert_eq!(ledger.allocate(&at, claim(70), 100).unwrap(), Allocation::Allocated(60));
+    assert_eq!(ledger.used(&at.bucket).unwrap(), 70);
+    assert_eq!(ledger.allocate(&at, claim(30), 100).unwrap(), Allocation::Allocated(0));
+    assert_eq!(ledger.used(&at.bucket).unwrap(), 30);
+    assert_eq!(ledger.allocate(&at, claim(101), 100).unwrap(), Allocation::Exceeded { used: 0, capacity: 100 });
     assert_eq!(ledger.used(&at.bucket).unwrap(), 0);
+    assert_eq!(ledger.free(&at).unwrap(), 0);
+    // It was that size for which there was no room.
+    assert_eq!(ledger.allocate(&at, claim(100), 100).unwrap(), Allocation::Allocated(100));
+}
+
+#[test]
+fn an_attempt_that_begins_in_another_history_is_judged_anew() {
+    let (_dir, ledger) = opened();
+    let (at, other) = (attempt(1, 1, 1), attempt(1, 2, 1));
+    let later = Claim { since: 8, ..claim(60) };
+    ledger.allocate(&other, claim(60), 100).unwrap();
+    ledger.allocate(&at, claim(60), 100).unwrap();
+    assert_eq!(ledger.allocate(&at, later, 100).unwrap(), Allocation::Exceeded { used: 60, capacity: 100 });
+    ledger.free(&other).unwrap();
+    // Denied in the one history, and in the other.
+    for since in [7, 9] {
+        assert_eq!(ledger.allocate(&at, Claim { since, ..later }, 100).unwrap(), Allocation::Allocated(60), "{since}");
+        assert_eq!(ledger.free(&at).unwrap(), 60);
+    }
+    // Freed, and the chain took back what ended it.
+    assert_eq!(ledger.keep(&at, later, 100).unwrap(), Allocation::Allocated(60));
+    assert_eq!(ledger.keep(&at, Claim { since: 99, ..later }, 100).unwrap(), Allocation::Allocated(0));
+    assert_eq!(ledger.used(&at.bucket).unwrap(), 60);
+}
+
+fn entry(attempt: u64, status: Status, size: u64) -> Option<Entry> {
+    let car = Some((CarId([1; 32]), size));
+    Some(Entry { status, attempt, car, began: None, until: None, upload: None, put: None, term: None })
+}
+
+#[test]
+fn what_the_chain_let_go_is_freed() {
+    use Standing::{Allocated, Freed};
+    let at = attempt(1, 1, 2);
+    let early = claim(60).since + FINALITY - 1;
+    // The entry, the epoch, how the attempt stands, its size, and whether that is certain.
+    let cases = [
+        (entry(2, Status::Ok, 60), early, Allocated, 60, true),
+        (entry(2, Status::Ok, 61), early, Allocated, 61, true),
+        (entry(2, Status::Active, 60), early + 1, Allocated, 60, false),
+        (entry(2, Status::Receiving, 60), early + 1, Allocated, 60, false),
+        (entry(2, Status::Exceeds, 60), early, Freed, 60, true),
+        (entry(2, Status::Expired, 60), early, Freed, 60, true),
+        (entry(3, Status::Active, 60), early, Freed, 60, true),
+        (entry(1, Status::Ok, 60), early, Allocated, 60, false),
+        (entry(1, Status::Ok, 60), early + 1, Freed, 60, true),
+        (None, early, Allocated, 60, false),
+        (None, early + 1, Freed, 60, true),
+    ];
+    for (entry, epoch, standing, size, certain) in cases {
+        let (_dir, ledger) = opened();
+        ledger.allocate(&at, claim(60), 100).unwrap();
+        let other = Attempt { link: CarId([2; 32]), ..at.clone() };
+        ledger.allocate(&other, claim(5), 100).unwrap();
+        let entries = BTreeMap::from([(at.link, entry.clone())]);
+        let Settled { freed, unsettled } = ledger.settle(&at.bucket, &entries, epoch).unwrap();
+        assert_eq!(unsettled.is_empty(), certain, "{entry:?} at {epoch}");
+        assert_eq!(ledger.standing(&at).unwrap(), Some((standing, claim(size))), "{entry:?} at {epoch}");
+        let left = if standing == Allocated { size } else { 0 };
+        assert_eq!(ledger.used(&at.bucket).unwrap(), 5 + left);
+        assert_eq!(freed, if standing == Freed { vec![(at.clone(), 60)] } else { vec![] });
+        assert_eq!(ledger.settle(&at.bucket, &entries, epoch).unwrap().freed, vec![]);
+    }
 }
 
 #[test]
@@ -96,99 +149,4 @@ fn tasks_are_remembered_until_their_entry_is_done() {
     assert_eq!(ledger.recall(&a, &CarId([2; 32]), &[9; 32]).unwrap(), Some(b"again".to_vec()));
     assert_eq!(ledger.recall(&a, &CarId([2; 32]), &[8; 32]).unwrap(), None);
     assert_eq!(ledger.recall(&b, &CarId([1; 32]), &[9; 32]).unwrap(), Some(vec![1]));
-}
-
-/// What is done to a ledger.
-#[derive(Debug, Clone)]
-enum Step {
-    Allocate(Attempt, u64),
-    Free(Attempt),
-    Reopen,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let at = || (0..2u8, 0..3u8, 1..4u64).prop_map(|(bucket, link, number)| attempt(bucket, link, number));
-    prop_oneof![
-        4 => (at(), 1..60u64).prop_map(|(at, size)| Step::Allocate(at, size)),
-        3 => at().prop_map(Step::Free),
-        1 => Just(Step::Reopen),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) })]
-
-    /// Against a model that is nothing but the rules: bytes are neither made nor lost, whenever the process ended.
-    #[test]
-    fn bytes_are_conserved(steps in prop::collection::vec(step(), 1..60)) {
-        const CAPACITY: u64 = 100;
-        let dir = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(dir.path()).unwrap();
-        let mut model: BTreeMap<Attempt, Standing> = BTreeMap::new();
-        let (mut given, mut taken) = (0, 0);
-        let used = |model: &BTreeMap<Attempt, Standing>, bucket: &BucketId| -> u64 {
-            let own = model.iter().filter(|(at, _)| at.bucket == *bucket);
-            own.map(|(_, standing)| if let Standing::Allocated(size) = standing { *size } else { 0 }).sum()
-        };
-        for step in steps {
-            match step {
-                Step::Reopen => {
-                    drop(ledger);
-                    ledger = Ledger::open(dir.path()).unwrap();
-                }
-                Step::Allocate(at, size) => {
-                    let before = used(&model, &at.bucket);
-                    let expected = match model.get(&at) {
-                        Some(Standing::Allocated(had)) if before - had + size > CAPACITY => {
-                            let used = before - had;
-                            taken += had;
-                            model.insert(at.clone(), Standing::Denied);
-                            Allocation::Exceeded { used, capacity: CAPACITY }
-                        }
-                        Some(Standing::Allocated(had)) => {
-                            let more = size.saturating_sub(*had);
-                            taken += had.saturating_sub(size);
-                            model.insert(at.clone(), Standing::Allocated(size));
-                            Allocation::Allocated(more)
-                        }
-                        Some(Standing::Freed) => Allocation::Freed,
-                        Some(Standing::Denied) => Allocation::Exceeded { used: before, capacity: CAPACITY },
-                        None if before + size > CAPACITY => {
-                            model.insert(at.clone(), Standing::Denied);
-                            Allocation::Exceeded { used: before, capacity: CAPACITY }
-                        }
-                        None => {
-                            model.insert(at.clone(), Standing::Allocated(size));
-                            Allocation::Allocated(size)
-                        }
-                    };
-                    let got = ledger.allocate(&at, size, CAPACITY).unwrap();
-                    prop_assert_eq!(got, expected);
-                    given += if let Allocation::Allocated(new) = got { new } else { 0 };
-                }
-                Step::Free(at) => {
-                    let expected = match model.get(&at) {
-                        Some(Standing::Allocated(size)) => *size,
-                        _ => 0,
-                    };
-                    if model.get(&at) != Some(&Standing::Denied) {
-                        model.insert(at.clone(), Standing::Freed);
-                    }
-                    let got = ledger.free(&at).unwrap();
-                    prop_assert_eq!(got, expected);
-                    taken += got;
-                }
-            }
-            let buckets = [0, 1].map(|bucket| attempt(bucket, 0, 1).bucket);
-            let mut sum = 0;
-            for bucket in &buckets {
-                let now = ledger.used(bucket).unwrap();
-                prop_assert_eq!(now, used(&model, bucket));
-                prop_assert!(now <= CAPACITY);
-                sum += now;
-            }
-            prop_assert_eq!(given - taken, sum);
-            prop_assert_eq!(ledger.attempts().unwrap(), model.clone().into_iter().collect::<Vec<_>>());
-        }
-    }
 }
