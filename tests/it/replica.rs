@@ -16,15 +16,15 @@ use bucket_client::space::push::{Pushed, pack, push};
 use bucket_client::space::remote::Remote;
 use bucket_client::space::serve::router;
 use bucket_client::space::sync::{Synced, sync};
-use bucket_client::space::{Replica, SpaceError, kept, millis};
+use bucket_client::space::{Replica, SpaceError, kept};
 use bucket_client::{ActorClient, ClientError, Gateway, Identity};
 use bucket_core::cid::{CarId, Cid, NativeHasher};
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
 use bucket_devnet::node::Reorg;
 use bucket_protocols::space::head::Head;
-use bucket_tests::cars::{car, id, map, text};
-use bucket_tests::keys::{chain, create, ed25519};
+use bucket_tests::cars::{car, id, map, task, text};
+use bucket_tests::keys::{chain, cid, create, ed25519, grant, signed};
 use bucket_tests::network::NetworkWorld;
 use bucket_tests::{User, World};
 use tokio::net::TcpListener;
@@ -110,13 +110,13 @@ impl Home {
     fn edit(&self, changes: &[(&str, Option<Ipld>)]) {
         let ops = Ops::new(changes.iter().map(|(key, value)| ((*key).to_owned(), value.clone()))).unwrap();
         let space = self.replica.space();
-        self.replica.write(|kept| kept.make(space, &self.key, &self.author.proofs, ops, millis())).unwrap();
+        self.replica.write(|kept| kept.make(space, &self.key, &self.author.proofs, ops)).unwrap();
     }
 
     fn put_file(&self, key: &str, bytes: Vec<u8>) {
         let Content { value, block } = Content::of_file(bytes).unwrap();
-        self.replica.write(|kept| kept.put_block(&block.unwrap())).unwrap();
         self.edit(&[(key, Some(value))]);
+        self.replica.write(|kept| kept.put_block(&block.unwrap())).unwrap();
     }
 
     fn get(&self, key: &str) -> Option<Ipld> {
@@ -376,14 +376,14 @@ fn who_has_no_right_pushes_nothing() {
     let net = Net::new();
     let alice = net.home(2);
     let stranger = net.home(9);
-    let made = stranger.replica.write(|kept| {
-        kept.make(&net.space, &stranger.key, &[], Ops::new([("/a".to_owned(), Some(int(1)))]).unwrap(), millis())
-    });
+    let made = stranger
+        .replica
+        .write(|kept| kept.make(&net.space, &stranger.key, &[], Ops::new([("/a".to_owned(), Some(int(1)))]).unwrap()));
     assert!(matches!(made, Err(SpaceError::Denied(_))), "{made:?}");
     // Rights of another space are none.
     let other = Author { did: stranger.key.did(), proofs: chain(&[&ed25519(7), &stranger.key], "/") };
     let ops = Ops::new([("/a".to_owned(), Some(int(1)))]).unwrap();
-    assert!(stranger.replica.write(|kept| kept.make(&net.space, &stranger.key, &other.proofs, ops, millis())).is_err());
+    assert!(stranger.replica.write(|kept| kept.make(&net.space, &stranger.key, &other.proofs, ops)).is_err());
     alice.edit(&[("/a", Some(int(1)))]);
     assert_eq!(net.push(&alice).head.seq, 1);
 }
@@ -457,4 +457,45 @@ fn a_head_that_the_chain_takes_back_is_left_and_comes_again() {
     assert_eq!((bob.head(), bob.get("/a")), (second, Some(int(2))));
     net.pull(&alice).unwrap();
     assert_eq!(alice.root(), bob.root());
+}
+
+#[test]
+fn what_the_chain_took_back_doesnt_count_since_the_next_pull() {
+    let mut net = Net::new();
+    let (alice, bob) = (net.home(2), net.home(3));
+    net.pull(&alice).unwrap();
+    alice.edit(&[("/a", Some(int(1)))]);
+    bob.edit(&[("/b", Some(int(2)))]);
+    let there = net.serve(&alice);
+    assert!(net.sync(&bob, &there).unwrap().equal);
+    assert_eq!((bob.waiting(), bob.get("/a")), (2, Some(int(1))));
+    // Nothing was taken back: the chain is asked, and says so.
+    net.pull(&bob).unwrap();
+    assert_eq!(bob.waiting(), 2);
+    let space = net.space.clone();
+    let delegation = cid(&alice.author.proofs[0]);
+    let revoke = |number| task(&space, "/ucan/revoke", map([("ucan", Ipld::Link(delegation))]), number);
+    let by_owner = signed(&ed25519(1), revoke(1), &[]);
+    assert_eq!(net.world.invoke(User::Bob, &space, &by_owner, false).unwrap().ok, Some(true));
+    assert_eq!(bob.get("/a"), Some(int(1)), "nobody knows yet");
+    net.pull(&bob).unwrap();
+    assert_eq!((bob.waiting(), bob.get("/a"), bob.get("/b")), (1, None, Some(int(2))));
+    // She doesn't know, and sends it again: it is left out, and the rest goes on.
+    bob.edit(&[("/b", Some(int(3)))]);
+    let synced = net.sync(&bob, &there).unwrap();
+    assert_eq!((synced.refused.len(), synced.sent.edits, synced.equal), (1, 1, false));
+    assert!(synced.refused.values().all(|why| why.contains("Revoked")), "{:?}", synced.refused);
+    // A push by her sends nothing that would be refused. With another delegation her edit is made anew.
+    let denied = net.push_by(&alice, &net.client(User::Alice)).unwrap_err();
+    assert_eq!((denied.code(), alice.waiting()), ("denied", 2));
+    let mut again = grant(&ed25519(1), &alice.key, &space, "/space");
+    again.nonce = b"again".to_vec();
+    let proofs = vec![ed25519(1).delegate(&again)];
+    let author = Author { did: alice.key.did(), proofs };
+    let client = net.client(User::Alice);
+    let pushed = net.runtime.block_on(push(&alice.replica, &client, &alice.key, &author)).unwrap();
+    assert_eq!((pushed.anew, pushed.pushes.len()), (1, 1));
+    net.pull(&bob).unwrap();
+    assert_eq!((bob.waiting(), bob.get("/a")), (2, Some(int(1))));
+    assert!(net.sync(&bob, &there).unwrap().equal);
 }

@@ -1,6 +1,8 @@
 //! Spaces and their service: users queue invocations offline and push, the service runs each once and writes receipts, and the
 //! blobs that it adds are the worker's, up to the real object.
 
+mod trouble;
+
 use std::collections::BTreeMap;
 
 use bucket_client::service::Service;
@@ -13,12 +15,14 @@ use bucket_client::{ActorClient, Identity};
 use bucket_core::cid::{CarId, NativeHasher, SHA2_256};
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
+use bucket_core::ucan::InvocationDraft;
 use bucket_protocols::space::keys::{Kind, key_of};
 use bucket_protocols::space::standing::{Blob, Recognised, Standing, recognise};
 use bucket_protocols::store::Status;
 use bucket_tests::cars::{id, map, task, text};
-use bucket_tests::keys::{ask, ed25519, pack};
+use bucket_tests::keys::{ask, chain, cid, ed25519, pack, pack_with, signed};
 use bucket_tests::space::receipt;
+use bucket_tests::{User, World as _};
 use cid::multihash::Multihash;
 
 use crate::worker::{Shop, car, service};
@@ -63,13 +67,13 @@ impl Town {
     /// An invocation by the bucket's key.
     fn request(&self, aud: Option<BucketId>, cmd: &str, args: Ipld, nonce: u64) -> Request {
         let task = task(&self.shop.bucket, cmd, args, nonce);
-        let (receipt, key) = (Kind::Receipt.key(&bucket_tests::keys::cid(&encoded(&task))), key_of(&task));
+        let (receipt, key) = (Kind::Receipt.key(&cid(&encoded(&task))), key_of(&task));
         let mut draft = ask(&self.user, task, &[]);
         draft.aud = aud;
         let block = self.user.seal(&draft);
-        let cid = bucket_tests::keys::cid(&block);
+        let named = cid(&block);
         let car = pack(&[block]);
-        Request { car, queue: Kind::Queue.key(&cid), invoked: Kind::Invoked.key(&cid), receipt, key }
+        Request { car, queue: Kind::Queue.key(&named), invoked: Kind::Invoked.key(&named), receipt, key }
     }
 
     fn ask(&self, cmd: &str, args: Ipld, nonce: u64) -> Request {
@@ -82,9 +86,8 @@ impl Town {
         let author = Author { did: self.user.did(), proofs: vec![] };
         self.replica
             .write(|kept| {
-                blocks.iter().try_for_each(|block| kept.put_block(block))?;
-                let ops = Ops::new(changes).unwrap();
-                kept.make(&self.shop.bucket, &self.user, &[], ops, millis())
+                kept.make(&self.shop.bucket, &self.user, &[], Ops::new(changes).unwrap())?;
+                blocks.iter().try_for_each(|block| kept.put_block(block))
             })
             .unwrap();
         let pushed = self.shop.runtime.block_on(push(&self.replica, &self.client, &self.user, &author)).unwrap();
@@ -207,7 +210,7 @@ fn what_the_service_did_not_sign_does_not_count() {
     let mut stranger = ask(&ed25519(7), task(space, "/blob/add", blob(b"a stranger's"), 2), &[]);
     stranger.aud = Some(service().did());
     let block = ed25519(7).seal(&stranger);
-    let (cid, stranger) = (bucket_tests::keys::cid(&block), pack(&[block]));
+    let (cid, stranger) = (cid(&block), pack(&[block]));
     town.edit(
         vec![(not_ours.queue.clone(), link(&not_ours.car)), (Kind::Queue.key(&cid), link(&stranger))],
         &[&not_ours.car, &stranger],
@@ -261,5 +264,39 @@ fn several_commands_are_answered_in_one_edit() {
     assert_eq!(name(&upload.receipt), text("ShardUnknown"));
     assert!(out(&account.receipt).is_ok());
     assert_eq!(town.recognised(account.key.as_ref().expect("a key")).car, town.recognised(&account.receipt).car);
+    assert!(!town.serve());
+}
+
+/// The bucket's key lets somebody ask for what it pays for, and takes that back while it lies in the queue.
+#[test]
+fn what_was_taken_back_is_not_run() {
+    let mut town = Town::new();
+    let (friend, other, bucket) = (ed25519(7), ed25519(8), town.shop.bucket.clone());
+    let queued = |by: &Identity, nonce| {
+        let proofs = chain(&[&town.user, by], "/subscription");
+        let args = map([("account", text("did:mailto:example.com:alice"))]);
+        let draft = InvocationDraft {
+            aud: Some(service().did()),
+            ..ask(by, task(&bucket, "/subscription/add", args, nonce), &proofs)
+        };
+        let block = by.seal(&draft);
+        (Kind::Queue.key(&cid(&block)), pack_with(&proofs, block), cid(&proofs[0]))
+    };
+    let [first, late, good] = [queued(&friend, 1), queued(&friend, 2), queued(&other, 3)];
+    let put = |town: &Town, (key, car, _): &(String, Vec<u8>, _)| {
+        town.edit(vec![(key.clone(), Some(Ipld::Link(id(car).to_cid())))], &[car]);
+    };
+    put(&town, &first);
+    assert!(town.serve());
+    assert!(!town.space().contains_key(&first.0), "as long as it holds, it counts");
+    let revocation = task(&bucket, "/ucan/revoke", map([("ucan", Ipld::Link(first.2))]), 4);
+    let revocation = signed(&town.user, revocation, &[]);
+    assert_eq!(town.shop.world.invoke(User::Bob, &bucket, &revocation, false).unwrap().ok, Some(true));
+    put(&town, &late);
+    put(&town, &good);
+    assert!(town.serve());
+    let space = town.space();
+    assert!(space.contains_key(&late.0), "it stays where it is");
+    assert!(!space.contains_key(&good.0), "and hides no other");
     assert!(!town.serve());
 }

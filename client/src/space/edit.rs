@@ -11,7 +11,7 @@ use bucket_core::dag_cbor::{self, Ipld};
 use bucket_core::did::BucketId;
 use bucket_core::limits::PROOFS_MAX;
 use bucket_core::task::kind;
-use bucket_core::ucan::{self, PublicKey};
+use bucket_core::ucan::{self, Denied, PublicKey};
 /// What an edit does: values by their keys, and keys that go.
 pub use bucket_protocols::space::edit::Edit as Ops;
 use bucket_protocols::space::head::NUMBER_MAX;
@@ -111,8 +111,7 @@ impl EditDraft {
 
     /// Whether the author could push it: the chain of its proofs, at the time that it says.
     fn check_right(&self) -> Result<(), SpaceError> {
-        let held: Vec<Held> =
-            self.proofs.iter().map(|proof| Held::new(Token::new(proof.clone()))).collect::<Result<_, _>>()?;
+        let held = held(&self.proofs)?;
         let way: Vec<_> = held.iter().collect();
         let seconds = self.time / 1000;
         let found =
@@ -172,6 +171,11 @@ impl Edit {
     fn new(bytes: Vec<u8>, draft: EditDraft) -> Self {
         Self { cid: block_cid::<NativeHasher>(DAG_CBOR, &bytes), bytes, draft }
     }
+}
+
+/// Delegations as they read.
+pub(super) fn held(proofs: &[Vec<u8>]) -> Result<Vec<Held>, Denied> {
+    proofs.iter().map(|proof| Held::new(Token::new(proof.clone()))).collect()
 }
 
 /// Signature, header, and all that is signed.

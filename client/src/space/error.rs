@@ -23,6 +23,9 @@ pub enum SpaceError {
     /// The author of an edit has no right to it.
     #[error("edit: {name}: {0}", name = .0.name())]
     Denied(#[from] Denied),
+    /// An edit by somebody whom this replica's keeper refuses.
+    #[error("edit: {0} is refused here")]
+    Refused(BucketId),
     /// What the space itself would refuse.
     #[error("{}: {}", .0.name, .0.message)]
     Failure(Failure),
@@ -88,6 +91,7 @@ impl SpaceError {
             Self::Sent(_) => "input",
             Self::Evidence(_) => "evidence",
             Self::Denied(_) => "denied",
+            Self::Refused(_) => "refused",
             Self::Failure(_) => "failure",
             Self::TooMany { .. } => "too_many",
             Self::Incomplete(_) => "incomplete",
@@ -104,6 +108,7 @@ impl SpaceError {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::Denied(_) => "Give all delegations from the space to the key with --proof.",
+            Self::Refused(_) => "Let the author in again with `bucket space drop --allow`.",
             Self::Failure(failure) if failure.name == "ValueTooLarge" => {
                 "Put it in with --file: then it is a block, and the value links to it."
             }

@@ -1,15 +1,19 @@
 //! Replicas of spaces: what `bucket space` keeps on disk, edits without a node, and brings in step with others.
 //!
 //! - [`edit`]: a signed edit; [`model`]: what a replica holds, and how two become one; [`tree`]: what it says;
-//! - [`store`]: the file, [`kept`]: what is in it;
+//! - [`store`]: the file, [`kept`]: what is in it, [`change`]: how it changes, [`blocks`]: what it keeps of trees and values,
+//!   [`judge`]: which edits count now;
 //! - [`pull`] and [`push`]: the chain; [`sync`] and [`serve`]: other replicas, in the words of [`wire`], with [`evidence`];
 //! - [`content`]: files and large values, [`mod@import`]: a tree from lines.
 
+pub mod blocks;
+pub mod change;
 pub mod content;
 pub mod edit;
 pub mod error;
 pub mod evidence;
 pub mod import;
+pub mod judge;
 pub mod kept;
 pub mod model;
 pub mod pull;

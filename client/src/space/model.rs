@@ -7,7 +7,7 @@
 //!   that so. Who edits the same key at the same time wins by pushing last.
 //! - A number is an author's on one replica. If the same key edits on two, two edits may have one number: both are kept and
 //!   applied while they wait, and the head that includes one of them drops both everywhere, but for the replica that made the
-//!   other: there it is *stranded*, and gets a new number before the next push (see [`super::store`]).
+//!   other: there it is *stranded*, and gets a new number before the next push (see [`super::kept`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

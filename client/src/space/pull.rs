@@ -1,5 +1,7 @@
 //! The head of the chain: what the index says it is, the push's receipt verified against the chain, and the tree's nodes.
 
+use std::collections::BTreeSet;
+
 use bucket_core::abi::Status;
 use bucket_core::car::Car;
 use bucket_core::cid::{CarId, NativeHasher};
@@ -54,6 +56,7 @@ pub async fn pull(replica: &Replica, client: &ActorClient) -> Result<Pulled, Cli
     // Makes the replica, if it is a new one.
     let before = replica.write(|kept| kept.head())?;
     learn_service(replica, gateway).await?;
+    learn_revocations(replica, client).await?;
     let Some(found) = find(replica.space(), client, gateway).await? else {
         return unpushed(replica, before);
     };
@@ -137,6 +140,22 @@ async fn learn_service(replica: &Replica, gateway: &Gateway) -> Result<(), Clien
         replica.write(|kept| kept.set_service(&did))?;
     }
     Ok(())
+}
+
+/// Asks the chain which delegations of edits that wait were taken back, and whether those still are that were.
+async fn learn_revocations(replica: &Replica, client: &ActorClient) -> Result<(), ClientError> {
+    let known = replica.read(|kept| kept.revocable())?;
+    if known.is_empty() {
+        return Ok(());
+    }
+    let mut revocations = client.revocations(replica.space()).await?;
+    let mut revoked = BTreeSet::new();
+    for mark in known {
+        if revocations.has(&mark).await? {
+            revoked.insert(mark);
+        }
+    }
+    Ok(replica.write(|kept| kept.set_revoked(&revoked))?)
 }
 
 async fn find(space: &BucketId, client: &ActorClient, gateway: &Gateway) -> Result<Option<Found>, ClientError> {

@@ -14,10 +14,11 @@ use bucket_protocols::space::edit::OPS_MAX;
 use bucket_protocols::space::head::Head;
 use bucket_protocols::space::push::{PUSH, Prepared, Push};
 
-use super::edit::Ops;
+use super::blocks::Nodes;
+use super::edit::{Ops, held};
 use super::kept::{self, Author, Evidence, Holds};
-use super::model::{Changes, includes, merge};
-use super::store::{Nodes, Replica};
+use super::model::{Changes, merge};
+use super::store::Replica;
 use super::tree::{digest, links};
 use super::{Edit, SpaceError, millis, pull};
 use crate::actor::ActorClient;
@@ -25,8 +26,7 @@ use crate::error::ClientError;
 use crate::identity::Identity;
 use crate::progress::Step;
 use crate::task::nonce;
-use crate::ucan::file::Token;
-use crate::ucan::{Held, sign};
+use crate::ucan::sign;
 
 /// Turns in which somebody else was faster.
 const REBASES_MAX: usize = 16;
@@ -86,7 +86,7 @@ pub async fn push(
 ) -> Result<Pushed, ClientError> {
     let mut pushed = Pushed { pushes: vec![], rebased: 0, anew: 0, head: pull::pull(replica, client).await?.head };
     loop {
-        pushed.anew += replica.write(|kept| kept.make_anew(replica.space(), key, &author.proofs, millis()))?;
+        pushed.anew += replica.write(|kept| kept.make_anew(replica.space(), key, &author.proofs))?;
         let Some(packed) = replica.read(|kept| pack(kept, replica.space(), key, &author.proofs))? else {
             return Ok(pushed);
         };
@@ -164,7 +164,7 @@ async fn send(replica: &Replica, client: &ActorClient, packed: Packed) -> Result
     let evidence = Evidence { car: Some(id), signed };
     replica.write(|kept| {
         signer.iter().try_for_each(|signer| kept.meet(signer).map(drop))?;
-        prepared.written.nodes.iter().try_for_each(|(_, node)| kept.put_block(node))?;
+        prepared.written.nodes.iter().try_for_each(|(_, node)| kept.put_coming(node))?;
         kept.advance(&head, &evidence)?;
         kept.end_push(&id, true)
     })?;
@@ -182,10 +182,10 @@ pub fn pack<K: Holds>(
     key: &Identity,
     proofs: &[Vec<u8>],
 ) -> Result<Option<Packed>, SpaceError> {
-    let head = kept.head()?;
+    let state = kept.state()?;
     let mut own = kept.own()?;
-    own.retain(|edit| edit.author == key.did() && !includes(&head, edit));
-    let packing = Packing { kept, space, key, proofs, head: &head };
+    own.retain(|edit| edit.author == key.did() && state.edits().contains_key(&edit.cid));
+    let packing = Packing { kept, space, key, proofs, head: &state.head };
     let mut count = own.len();
     while let Some(last) = own[..count].last() {
         let mut changes = packing.changes(&own[..count])?;
@@ -266,8 +266,7 @@ impl<K: Holds> Packing<'_, K> {
     fn sign(&self, prepared: &Prepared, blocks: Transaction<NativeHasher>) -> Result<Vec<u8>, SpaceError> {
         let nonce = nonce().map_err(|error| SpaceError::Random(error.to_string()))?;
         let task = Task { sub: self.space.clone(), cmd: PUSH.into(), args: prepared.push.args(), nonce };
-        let held: Vec<Held> =
-            self.proofs.iter().map(|proof| Held::new(Token::new(proof.clone()))).collect::<Result<_, _>>()?;
+        let held = held(self.proofs)?;
         sign::invocation(self.key, task, blocks, &held, None, millis() / 1000).map_err(|error| match error {
             ClientError::Denied(denied) => SpaceError::Denied(denied),
             other => SpaceError::Edit(other.to_string()),

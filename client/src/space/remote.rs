@@ -142,7 +142,7 @@ impl Remote {
                     .collect::<Result<_, _>>()?;
                 moved.nodes += nodes.len();
                 moved.bytes += nodes.iter().map(Vec::len).sum::<usize>();
-                replica.write(|kept| nodes.iter().try_for_each(|node| kept.put_block(node)))?;
+                replica.write(|kept| nodes.iter().try_for_each(|node| kept.put_coming(node)))?;
             }
         }
     }
@@ -160,7 +160,7 @@ impl Remote {
             let found: Vec<_> = stream::iter(each).buffered(PARALLEL).try_collect().await?;
             replica.write(|kept| {
                 found.iter().try_for_each(|(cid, bytes)| match bytes {
-                    Some(bytes) => kept.put_wanted(cid, bytes),
+                    Some(bytes) => kept.put_block(bytes),
                     None => kept.not_found(cid),
                 })
             })?;

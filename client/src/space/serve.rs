@@ -3,7 +3,6 @@
 //! Whoever asks is nobody in particular: a head comes with evidence, an edit with its author's signature and right, and a
 //! block is kept only if it is wanted.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,18 +14,17 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use bucket_core::cid::{Cid, Hasher as _, NativeHasher, RAW, sha2_cid};
+use bucket_core::cid::{Cid, RAW, sha2_cid};
 use bucket_core::did::BucketId;
 use tokio::sync::Semaphore;
 
+use super::SpaceError;
 use super::evidence::{self, Vouched};
 use super::kept::{Evidence, Holds as _};
 use super::model::is_later;
 use super::remote::{AGAIN, BLOCK_BYTES_MAX, somewhere};
-use super::store::{Change, EDITS, Read as _, Replica};
-use super::tree::digest;
-use super::wire::{Answer, BLOCKS_MAX, SENT_BYTES_MAX, Sent, Told};
-use super::{Edit, SpaceError, millis};
+use super::store::{COMING, Change, EDITS, Read as _, Replica};
+use super::wire::{Answer, BLOCKS_MAX, Reason, SENT_BYTES_MAX, Sent, Told, shown};
 
 /// Requests at the same time; others wait.
 const REQUESTS_MAX: usize = 32;
@@ -89,7 +87,7 @@ impl From<SpaceError> for Refused {
     fn from(error: SpaceError) -> Self {
         let status = match &error {
             SpaceError::Absent(_) => StatusCode::NOT_FOUND,
-            SpaceError::Evidence(_) | SpaceError::Denied(_) => StatusCode::FORBIDDEN,
+            SpaceError::Evidence(_) | SpaceError::Denied(_) | SpaceError::Refused(_) => StatusCode::FORBIDDEN,
             SpaceError::TooMany { .. } => StatusCode::INSUFFICIENT_STORAGE,
             SpaceError::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
             SpaceError::Sent(_)
@@ -177,7 +175,8 @@ async fn block(State(app): State<App>, Path(cid): Path<String>) -> Result<Respon
     }
 }
 
-/// Takes in what another replica sent, all or nothing, and tells what is lacking.
+/// Takes in what another replica sent, and tells what is lacking: first of a later head, then the edits that it doesn't include.
+/// Edits that don't count are left out and told; anything else that is wrong leaves the replica as it was.
 pub fn receive(replica: &Replica, body: Vec<u8>) -> Result<Answer, SpaceError> {
     let sent = &Sent::decode(body).map_err(SpaceError::Sent)?;
     if sent.told.space != *replica.space() {
@@ -187,38 +186,38 @@ pub fn receive(replica: &Replica, body: Vec<u8>) -> Result<Answer, SpaceError> {
             sent.told.space
         )));
     }
-    let now = millis();
     replica.write(|kept| {
-        let mut missing = edits(kept, sent, now)?;
-        missing.extend(tree(kept, sent, now)?);
+        let (mut missing, mut refused) = (tree(kept, sent)?, vec![]);
+        if missing.is_empty() {
+            (missing, refused) = edits(kept, sent)?;
+        }
         missing.truncate(BLOCKS_MAX);
         values(kept, sent)?;
         let mut wanted = kept.wanted(AGAIN, somewhere()?)?;
         wanted.retain(|cid| !sent.told.absent.contains(cid));
         wanted.truncate(BLOCKS_MAX);
-        Ok(Answer { told: Told::of(replica.space(), kept)?, missing, wanted })
+        Ok(Answer { told: Told::of(replica.space(), kept)?, missing, wanted, refused })
     })
 }
 
-/// Takes edits that came along; the CIDs of those that didn't, and aren't here.
-fn edits(kept: &Change, sent: &Sent, now: u64) -> Result<Vec<Cid>, SpaceError> {
+/// Takes edits that came along; the CIDs of those that didn't and aren't here, and those that don't count.
+fn edits(kept: &Change, sent: &Sent) -> Result<(Vec<Cid>, Vec<Reason>), SpaceError> {
     let mut missing = Vec::new();
     let mut came = Vec::new();
     for cid in &sent.told.edits {
         if !kept.has(EDITS, &cid.to_bytes())? {
             match sent.car.block(cid) {
-                Some(bytes) => came.push(Edit::decode(bytes, &sent.told.space)?),
+                Some(bytes) => came.push((*cid, bytes)),
                 None => missing.push(*cid),
             }
         }
     }
-    came.iter().try_for_each(|edit| edit.check_time(now))?;
-    kept.take(&came)?;
-    Ok(missing)
+    let left = kept.take_all(&sent.told.space, came)?;
+    Ok((missing, left.into_iter().map(|(cid, why)| (cid, shown(&why.to_string()))).collect()))
 }
 
 /// Goes on to a later head, if all of its tree is here or came along; else keeps what came of it, and tells what is missing.
-fn tree(kept: &Change, sent: &Sent, now: u64) -> Result<Vec<Cid>, SpaceError> {
+fn tree(kept: &Change, sent: &Sent) -> Result<Vec<Cid>, SpaceError> {
     let Told { space, head, evidence: id, .. } = &sent.told;
     if !is_later(head, &kept.head()?) {
         return Ok(vec![]);
@@ -227,15 +226,15 @@ fn tree(kept: &Change, sent: &Sent, now: u64) -> Result<Vec<Cid>, SpaceError> {
         None => None,
         Some(id) => match sent.car.block(&sha2_cid(RAW, &id.0)) {
             Some(block) => Some(block.to_vec()),
-            None => kept.block(&id.to_cid())?,
+            None => kept.get(COMING, &id.0)?,
         },
     };
     if let (Some(id), None) = (id, &signed) {
         return Ok(vec![id.to_cid()]);
     }
-    let Vouched { car, .. } = evidence::check(head, signed.as_deref(), space, &kept.trusted()?, now / 1000)?;
+    let Vouched { car, .. } = evidence::check(head, signed.as_deref(), space, &kept.trusted()?, kept.now() / 1000)?;
     // The nodes may take several requests.
-    signed.iter().try_for_each(|signed| kept.put_block(signed))?;
+    signed.iter().try_for_each(|signed| kept.put_coming(signed))?;
     loop {
         let missing = kept.missing(&head.root)?;
         if missing.is_empty() {
@@ -246,20 +245,13 @@ fn tree(kept: &Change, sent: &Sent, now: u64) -> Result<Vec<Cid>, SpaceError> {
         if came.is_empty() {
             return Ok(missing);
         }
-        came.into_iter().try_for_each(|node| kept.put_block(node))?;
+        came.into_iter().try_for_each(|node| kept.put_coming(node))?;
     }
 }
 
 /// Keeps blocks that values link to.
 fn values(kept: &Change, sent: &Sent) -> Result<(), SpaceError> {
-    let came: BTreeMap<_, _> = sent.car.blocks().map(|(_, block)| (NativeHasher::sha2_256(block), block)).collect();
-    let absent: BTreeSet<_> = sent.told.absent.iter().collect();
-    for cid in kept.wanted(usize::MAX, 0)? {
-        match digest(&cid).and_then(|digest| came.get(&digest)) {
-            Some(block) if block.len() <= BLOCK_BYTES_MAX => kept.put_wanted(&cid, block)?,
-            _ if absent.contains(&cid) => kept.not_found(&cid)?,
-            _ => {}
-        }
-    }
-    Ok(())
+    let blocks = sent.car.blocks().map(|(_, block)| block);
+    { blocks }.filter(|block| block.len() <= BLOCK_BYTES_MAX).try_for_each(|block| kept.put_block(block))?;
+    sent.told.absent.iter().try_for_each(|cid| kept.not_found(cid))
 }

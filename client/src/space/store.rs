@@ -4,21 +4,20 @@
 //! meanwhile. A transaction is on disk when it returns, or never was: killed at any moment, a replica is what it was before or
 //! after.
 
-use std::borrow::Cow;
 use std::fs;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use bucket_core::cid::{Cid, Hasher as _, NativeHasher};
+use bucket_core::cid::{Hasher as _, NativeHasher};
 use bucket_core::did::BucketId;
-use bucket_core::prolly::Blocks;
+use bucket_core::prolly;
 use redb::{
     Database, DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase as _, ReadableTable, TableDefinition,
     TableError, WriteTransaction,
 };
 
-use super::SpaceError;
-use super::tree::digest;
+use super::{SpaceError, blocks, millis};
 
 /// How long somebody else may write.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -34,18 +33,28 @@ pub type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 /// Settings and the head, by names.
 pub const META: Table = TableDefinition::new("meta");
-/// SHA-256 → tree node, block or CAR that a value links to.
+/// SHA-256 → node of the head's tree.
+pub const NODES: Table = TableDefinition::new("nodes");
+/// SHA-256 → node, or evidence, of a head that is on its way here.
+pub const COMING: Table = TableDefinition::new("coming");
+/// SHA-256 → block or CAR that a value links to.
 pub const BLOCKS: Table = TableDefinition::new("blocks");
+/// SHA-256 and CID of a link → how many values have it.
+pub const LINKS: Table = TableDefinition::new("links");
+/// SHA-256 and CID of a link whose block isn't here.
+pub const WANTED: Table = TableDefinition::new("wanted");
 /// CID → an edit that waits.
 pub const EDITS: Table = TableDefinition::new("edits");
 /// CID → an edit that was made here, until it is certain that a head includes it.
 pub const OWN: Table = TableDefinition::new("own");
 /// Id of a push's CAR → the CIDs of its edits, until its receipt is known.
 pub const PUSHES: Table = TableDefinition::new("pushes");
-/// CID of a block that a value links to, and that isn't here.
-pub const WANTED: Table = TableDefinition::new("wanted");
 
 const SPACE: &str = "space";
+const LAYOUT: &str = "layout";
+
+/// The second layout of files: the first had nodes, evidence and linked blocks in one table, and no counts.
+const CURRENT: &[u8] = &[2];
 
 /// A key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
@@ -55,33 +64,44 @@ pub type Row = (Vec<u8>, Vec<u8>);
 pub struct Replica {
     path: PathBuf,
     space: BucketId,
+    clock: fn() -> u64,
 }
 
 /// What a transaction reads.
 pub trait Read {
+    /// The moment of the transaction, in milliseconds since 1970.
+    fn now(&self) -> u64;
+
     /// A value, by its table and key.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, SpaceError>;
 
     /// Whether there is one.
     fn has(&self, table: Table, key: &[u8]) -> Result<bool, SpaceError>;
 
-    /// At most `limit` keys and values from `from` on, in the order of keys.
-    fn some(&self, table: Table, from: &[u8], limit: usize) -> Result<Vec<Row>, SpaceError>;
+    /// All keys that begin with `prefix`, in their order, with their values.
+    fn below(&self, table: Table, prefix: &[u8]) -> Result<Vec<Row>, SpaceError>;
 }
 
 /// A transaction that reads.
-pub struct Snapshot(ReadTransaction);
+pub struct Snapshot {
+    tx: ReadTransaction,
+    now: u64,
+}
 
 /// A transaction that writes.
-pub struct Change(WriteTransaction);
+pub struct Change {
+    tx: WriteTransaction,
+    now: u64,
+}
 
-fn all(
-    table: impl ReadableTable<&'static [u8], &'static [u8]>,
-    from: &[u8],
-    limit: usize,
-) -> Result<Vec<Row>, SpaceError> {
+/// The bounds of all keys that begin with a prefix, as they are borrowed.
+type Borrowed<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
+fn rows(table: impl ReadableTable<&'static [u8], &'static [u8]>, prefix: &[u8]) -> Result<Vec<Row>, SpaceError> {
+    let (from, to) = prolly::prefix(prefix);
+    let bounds: Borrowed<'_> = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
     let mut found = Vec::new();
-    for row in table.range(from..).map_err(database)?.take(limit) {
+    for row in table.range::<&[u8]>(bounds).map_err(database)? {
         let (key, value) = row.map_err(database)?;
         found.push((key.value().to_vec(), value.value().to_vec()));
     }
@@ -89,8 +109,12 @@ fn all(
 }
 
 impl Read for Snapshot {
+    fn now(&self) -> u64 {
+        self.now
+    }
+
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, SpaceError> {
-        match self.0.open_table(table) {
+        match self.tx.open_table(table) {
             Ok(table) => Ok(table.get(key).map_err(database)?.map(|value| value.value().to_vec())),
             // Nothing was ever written to it.
             Err(TableError::TableDoesNotExist(_)) => Ok(None),
@@ -99,16 +123,16 @@ impl Read for Snapshot {
     }
 
     fn has(&self, table: Table, key: &[u8]) -> Result<bool, SpaceError> {
-        match self.0.open_table(table) {
+        match self.tx.open_table(table) {
             Ok(table) => Ok(table.get(key).map_err(database)?.is_some()),
             Err(TableError::TableDoesNotExist(_)) => Ok(false),
             Err(error) => Err(database(error)),
         }
     }
 
-    fn some(&self, table: Table, from: &[u8], limit: usize) -> Result<Vec<Row>, SpaceError> {
-        match self.0.open_table(table) {
-            Ok(table) => all(table, from, limit),
+    fn below(&self, table: Table, prefix: &[u8]) -> Result<Vec<Row>, SpaceError> {
+        match self.tx.open_table(table) {
+            Ok(table) => rows(table, prefix),
             Err(TableError::TableDoesNotExist(_)) => Ok(vec![]),
             Err(error) => Err(database(error)),
         }
@@ -116,53 +140,43 @@ impl Read for Snapshot {
 }
 
 impl Read for Change {
+    fn now(&self) -> u64 {
+        self.now
+    }
+
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, SpaceError> {
-        let table = self.0.open_table(table).map_err(database)?;
+        let table = self.tx.open_table(table).map_err(database)?;
         let found = table.get(key).map_err(database)?;
         Ok(found.map(|value| value.value().to_vec()))
     }
 
     fn has(&self, table: Table, key: &[u8]) -> Result<bool, SpaceError> {
-        Ok(self.0.open_table(table).map_err(database)?.get(key).map_err(database)?.is_some())
+        Ok(self.tx.open_table(table).map_err(database)?.get(key).map_err(database)?.is_some())
     }
 
-    fn some(&self, table: Table, from: &[u8], limit: usize) -> Result<Vec<Row>, SpaceError> {
-        all(self.0.open_table(table).map_err(database)?, from, limit)
+    fn below(&self, table: Table, prefix: &[u8]) -> Result<Vec<Row>, SpaceError> {
+        rows(self.tx.open_table(table).map_err(database)?, prefix)
     }
 }
 
 impl Change {
     /// Writes a value.
     pub fn put(&self, table: Table, key: &[u8], value: &[u8]) -> Result<(), SpaceError> {
-        self.0.open_table(table).map_err(database)?.insert(key, value).map_err(database)?;
+        self.tx.open_table(table).map_err(database)?.insert(key, value).map_err(database)?;
         Ok(())
     }
 
     /// Takes a value away.
     pub fn del(&self, table: Table, key: &[u8]) -> Result<(), SpaceError> {
-        self.0.open_table(table).map_err(database)?.remove(key).map_err(database)?;
+        self.tx.open_table(table).map_err(database)?.remove(key).map_err(database)?;
         Ok(())
     }
 
-    /// Keeps a block under its hash.
-    pub fn put_block(&self, bytes: &[u8]) -> Result<(), SpaceError> {
-        self.put(BLOCKS, &NativeHasher::sha2_256(bytes), bytes)
-    }
-}
-
-/// The blocks of a transaction. A tree hashes them again, so that a broken disk is found out.
-pub struct Nodes<'a, K>(pub &'a K);
-
-impl<K: Read> Blocks for Nodes<'_, K> {
-    fn get(&self, cid: &Cid) -> Result<Option<Cow<'_, [u8]>>, String> {
-        let Some(digest) = digest(cid) else { return Ok(None) };
-        let found = self.0.get(BLOCKS, &digest).map_err(|error| error.to_string())?;
-        Ok(found.map(Cow::Owned))
-    }
-
-    fn has(&self, cid: &Cid) -> Result<bool, String> {
-        let Some(digest) = digest(cid) else { return Ok(false) };
-        self.0.has(BLOCKS, &digest).map_err(|error| error.to_string())
+    /// Takes away all whose keys begin with `prefix`.
+    pub fn clear(&self, table: Table, prefix: &[u8]) -> Result<(), SpaceError> {
+        let (from, to) = prolly::prefix(prefix);
+        let bounds: Borrowed<'_> = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
+        self.tx.open_table(table).map_err(database)?.retain_in::<&[u8], _>(bounds, |_, _| false).map_err(database)
     }
 }
 
@@ -191,7 +205,13 @@ impl Replica {
             name if name.len() <= NAME_BYTES_MAX => name.to_owned(),
             long => hex::encode(NativeHasher::sha2_256(long.as_bytes())),
         };
-        Self { path: folder(home).join(name + ".redb"), space }
+        Self { path: folder(home).join(name + ".redb"), space, clock: millis }
+    }
+
+    /// The same replica at another time.
+    #[cfg(test)]
+    pub(super) fn with_clock(&self, clock: fn() -> u64) -> Self {
+        Self { clock, ..self.clone() }
     }
 
     /// All replicas below `home`, sorted.
@@ -208,9 +228,9 @@ impl Replica {
             let path = file.map_err(failed)?.path();
             if path.extension().is_some_and(|extension| extension == "redb") {
                 let space = open(&path, |path| ReadOnlyDatabase::open(path))
-                    .and_then(|db| read(&path, &db, |snapshot| snapshot.get(META, SPACE.as_bytes())))?;
+                    .and_then(|db| read(&path, &db, millis, |snapshot| snapshot.get(META, SPACE.as_bytes())))?;
                 let space = space.and_then(|space| String::from_utf8(space).ok()?.parse().ok());
-                found.extend(space.map(|space| Self { path, space }));
+                found.extend(space.map(|space| Self { path, space, clock: millis }));
             }
         }
         found.sort_by(|a, b| a.space.cmp(&b.space));
@@ -237,7 +257,13 @@ impl Replica {
         if !self.exists() {
             return Err(SpaceError::Absent(self.space.clone()));
         }
-        read(&self.path, &open(&self.path, |path| ReadOnlyDatabase::open(path))?, f)
+        let mut db = open(&self.path, |path| ReadOnlyDatabase::open(path))?;
+        if !read(&self.path, &db, self.clock, is_current)? {
+            drop(db);
+            self.write(|_| Ok(()))?;
+            db = open(&self.path, |path| ReadOnlyDatabase::open(path))?;
+        }
+        read(&self.path, &db, self.clock, f)
     }
 
     /// Changes the replica, all or nothing, and makes it if it isn't there.
@@ -247,22 +273,31 @@ impl Replica {
             .map_err(|error| SpaceError::Storage { path: folder.to_owned(), why: error.to_string() })?;
         let db = open(&self.path, |path| Database::create(path))?;
         let done = db.begin_write().map_err(database).and_then(|tx| {
-            let change = Change(tx);
-            change.put(META, SPACE.as_bytes(), self.space.as_str().as_bytes())?;
+            let change = Change { tx, now: (self.clock)() };
+            if !is_current(&change)? {
+                change.put(META, SPACE.as_bytes(), self.space.as_str().as_bytes())?;
+                blocks::upgrade(&change)?;
+                change.put(META, LAYOUT.as_bytes(), CURRENT)?;
+            }
             let done = f(&change)?;
-            change.0.commit().map_err(database)?;
+            change.tx.commit().map_err(database)?;
             Ok(done)
         });
         done.map_err(|error| error.at(&self.path))
     }
 }
 
+fn is_current(kept: &impl Read) -> Result<bool, SpaceError> {
+    Ok(kept.get(META, LAYOUT.as_bytes())?.as_deref() == Some(CURRENT))
+}
+
 fn read<T>(
     path: &Path,
     db: &ReadOnlyDatabase,
+    clock: fn() -> u64,
     f: impl FnOnce(&Snapshot) -> Result<T, SpaceError>,
 ) -> Result<T, SpaceError> {
-    let done = db.begin_read().map_err(database).and_then(|tx| f(&Snapshot(tx)));
+    let done = db.begin_read().map_err(database).and_then(|tx| f(&Snapshot { tx, now: clock() }));
     done.map_err(|error| error.at(path))
 }
 

@@ -1,6 +1,6 @@
 //! Two replicas, of which one asks and the other is a server: afterwards both hold the same.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bucket_core::cid::{CarId, Cid, DAG_CBOR, RAW};
 use reqwest::StatusCode;
@@ -10,14 +10,17 @@ use super::kept::{Evidence, Holds as _};
 use super::model::is_later;
 use super::remote::{BLOCK_BYTES_MAX, Moved, Remote};
 use super::store::{EDITS, Read as _, Replica};
-use super::wire::{Answer, BLOCKS_MAX, SENT_BYTES_MAX, TOLD_BYTES_MAX, Told};
-use super::{Edit, SpaceError, edit, millis};
+use super::wire::{Answer, BLOCKS_MAX, SENT_BYTES_MAX, TOLD_BYTES_MAX, Told, shown};
+use super::{SpaceError, edit, millis};
 
 /// Requests of one sync: trees are as deep as that, and each level goes in pieces.
 const ROUNDS_MAX: usize = 4096;
 
 /// Bytes of the blocks of one request; the state comes on top.
 const BLOCKS_BYTES_MAX: usize = SENT_BYTES_MAX / 4;
+
+/// Edits that are kept in one transaction.
+const EDITS_BATCH: usize = 512;
 
 /// What a sync did.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +29,11 @@ pub struct Synced {
     pub received: Moved,
     /// What went.
     pub sent: Moved,
-    /// Whether both hold the same now. If not, one of them changed meanwhile.
+    /// Edits of the other's that were left out here, and why.
+    pub refused: BTreeMap<Cid, String>,
+    /// Edits that were left out there, and why.
+    pub refused_there: BTreeMap<Cid, String>,
+    /// Whether both hold the same now. If not, edits were left out, or one of them changed meanwhile.
     pub equal: bool,
     /// How this replica stands.
     pub told: Told,
@@ -35,15 +42,16 @@ pub struct Synced {
 /// Brings a replica and the one at `remote` in step.
 pub async fn sync(replica: &Replica, remote: &Remote) -> Result<Synced, SpaceError> {
     let told = ask(replica, remote).await?;
-    let mut received = edits(replica, remote, &told).await?;
+    let mut received = Moved::default();
     if is_later(&told.head, &replica.read(|kept| kept.head())?) {
-        let moved = follow(replica, remote, &told).await?;
-        received = add(received, moved);
+        received = follow(replica, remote, &told).await?;
     }
-    received = add(received, remote.values(replica).await?);
-    let (sent, theirs) = send(replica, remote, &told).await?;
+    let (came, refused) = edits(replica, remote, &told).await?;
+    received = add(add(received, came), remote.values(replica).await?);
+    let sent = send(replica, remote, &told).await?;
     let told = replica.read(|kept| Told::of(replica.space(), kept))?;
-    Ok(Synced { received, sent, equal: theirs.agrees(&told), told })
+    let equal = sent.told.agrees(&told);
+    Ok(Synced { received, sent: sent.moved, refused, refused_there: sent.refused, equal, told })
 }
 
 fn path(replica: &Replica) -> String {
@@ -58,8 +66,7 @@ fn good(remote: &Remote, (status, body): (StatusCode, Vec<u8>)) -> Result<Vec<u8
     }
     let json: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
     let said = json.as_ref().and_then(|json| json["error"]["message"].as_str()).unwrap_or_default();
-    let said: String = said.chars().filter(|c| !c.is_control()).take(300).collect();
-    Err(remote.error(format!("it refuses, with HTTP status {status}: {said}")))
+    Err(remote.error(format!("it refuses, with HTTP status {status}: {}", shown(said))))
 }
 
 async fn ask(replica: &Replica, remote: &Remote) -> Result<Told, SpaceError> {
@@ -71,22 +78,22 @@ async fn ask(replica: &Replica, remote: &Remote) -> Result<Told, SpaceError> {
     Ok(told)
 }
 
-/// Fetches the edits that wait over there and aren't here, and takes them in when all are good.
-async fn edits(replica: &Replica, remote: &Remote, told: &Told) -> Result<Moved, SpaceError> {
-    let here = replica.write(|kept| Ok(kept.state()?.edits().keys().copied().collect::<BTreeSet<_>>()))?;
+/// Fetches the edits that wait over there and aren't here, and takes in the good ones.
+async fn edits(replica: &Replica, remote: &Remote, told: &Told) -> Result<(Moved, BTreeMap<Cid, String>), SpaceError> {
+    let here: BTreeSet<_> = replica.read(|kept| Ok(kept.state()?.edits().keys().copied().collect()))?;
     let lacking: Vec<_> = told.edits.difference(&here).copied().collect();
-    let came = remote.blocks(&lacking, edit::EDIT_BYTES_MAX).await?;
-    let now = millis();
-    let mut edits = Vec::new();
-    // One that is gone was included meanwhile.
-    for bytes in came.into_iter().filter_map(|(_, bytes)| bytes) {
-        let edit = Edit::decode(&bytes, replica.space())?;
-        edit.check_time(now)?;
-        edits.push(edit);
+    let (mut moved, mut refused) = (Moved::default(), BTreeMap::new());
+    for some in lacking.chunks(EDITS_BATCH) {
+        let came = remote.blocks(some, edit::EDIT_BYTES_MAX).await?;
+        // One that is gone was included meanwhile.
+        let came: Vec<_> = came.iter().filter_map(|(cid, bytes)| Some((*cid, bytes.as_deref()?))).collect();
+        moved.edits += came.len();
+        moved.bytes += came.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
+        let left = replica.write(|kept| kept.take_all(replica.space(), came))?;
+        moved.edits -= left.len();
+        refused.extend(left.into_iter().map(|(cid, why)| (cid, why.to_string())));
     }
-    let bytes = edits.iter().map(|edit| edit.bytes.len()).sum();
-    replica.write(|kept| kept.take(&edits))?;
-    Ok(Moved { edits: edits.len(), bytes, ..Moved::default() })
+    Ok((moved, refused))
 }
 
 /// Goes on to the head over there, if somebody vouches for it whom this replica trusts.
@@ -105,21 +112,31 @@ async fn follow(replica: &Replica, remote: &Remote, told: &Told) -> Result<Moved
     Ok(moved)
 }
 
-/// Sends what the other lacks: first the edits, then what it asks for, as far as it is here.
-async fn send(replica: &Replica, remote: &Remote, before: &Told) -> Result<(Moved, Told), SpaceError> {
+/// What became of what was sent.
+struct Sending {
+    moved: Moved,
+    refused: BTreeMap<Cid, String>,
+    told: Told,
+}
+
+/// Sends what the other lacks: the evidence of a later head, or edits; then what it asks for, as far as it is here.
+async fn send(replica: &Replica, remote: &Remote, before: &Told) -> Result<Sending, SpaceError> {
     let own = replica.read(|kept| Told::of(replica.space(), kept))?;
-    let news = own.evidence.filter(|_| is_later(&own.head, &before.head)).map(CarId::to_cid);
-    let missing = news.into_iter().chain(own.edits.difference(&before.edits).copied()).collect();
-    let mut asked = Answer { told: before.clone(), missing, wanted: vec![] };
+    let missing = match is_later(&own.head, &before.head) {
+        true => own.evidence.map(CarId::to_cid).into_iter().collect(),
+        false => own.edits.difference(&before.edits).copied().collect(),
+    };
+    let mut asked = Answer { told: before.clone(), missing, wanted: vec![], refused: vec![] };
     let mut done = BTreeSet::new();
-    let mut moved = Moved::default();
+    let (mut moved, mut refused) = (Moved::default(), BTreeMap::new());
     for round in 0..ROUNDS_MAX {
-        let load = Load::new(replica, &asked, &mut done)?;
+        let load = Load::new(replica, &asked, &refused, &mut done)?;
         if load.is_empty() && round > 0 {
-            return Ok((moved, asked.told));
+            return Ok(Sending { moved, refused, told: asked.told });
         }
         let answer = good(remote, remote.post(&path(replica), load.body, TOLD_BYTES_MAX).await?)?;
         asked = Answer::decode(&answer).map_err(|why| remote.error(why))?;
+        refused.extend(std::mem::take(&mut asked.refused));
         moved = add(moved, load.moved);
     }
     Err(remote.error(format!("expected it to be content after {ROUNDS_MAX} requests, it still isn't")))
@@ -133,13 +150,20 @@ struct Load {
 }
 
 impl Load {
-    /// As much as fits of what is asked for and wasn't answered yet. What doesn't fit is asked for again.
-    fn new(replica: &Replica, asked: &Answer, done: &mut BTreeSet<Cid>) -> Result<Self, SpaceError> {
+    /// As much as fits of what is asked for and wasn't answered yet. What doesn't fit is asked for again, and edits that were left
+    /// out aren't mentioned again.
+    fn new(
+        replica: &Replica,
+        asked: &Answer,
+        refused: &BTreeMap<Cid, String>,
+        done: &mut BTreeSet<Cid>,
+    ) -> Result<Self, SpaceError> {
         let (mut moved, mut blocks) = (Moved::default(), Vec::new());
         let missing = asked.missing.iter().map(|cid| (cid, false));
         let asked = missing.chain(asked.wanted.iter().map(|cid| (cid, true)));
         replica.read(|kept| {
             let mut told = Told::of(replica.space(), kept)?;
+            told.edits.retain(|cid| !refused.contains_key(cid));
             for (cid, wanted) in asked {
                 if blocks.len() == BLOCKS_MAX || moved.bytes > BLOCKS_BYTES_MAX {
                     break;

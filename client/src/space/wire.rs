@@ -15,7 +15,8 @@ use bucket_core::limits::CAR_BLOCKS_MAX;
 use bucket_protocols::space::head::{AUTHORS_MAX, Head};
 
 use super::SpaceError;
-use super::kept::{AUTHOR_EDITS_MAX, Holds};
+use super::judge::AUTHOR_EDITS_MAX;
+use super::kept::Holds;
 
 /// A state, or an answer: as many edits as may wait.
 pub const TOLD_BYTES_MAX: usize = 4 << 20;
@@ -49,6 +50,9 @@ pub struct Sent {
     pub car: Car,
 }
 
+/// An edit that was left out, and why, in words.
+pub type Reason = (Cid, String);
+
 /// How a replica stands after what it was sent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
@@ -58,6 +62,8 @@ pub struct Answer {
     pub missing: Vec<Cid>,
     /// Blocks that values link to and that it would like to have.
     pub wanted: Vec<Cid>,
+    /// Edits that came, and why it left them out.
+    pub refused: Vec<Reason>,
 }
 
 type Fields = BTreeMap<String, Ipld>;
@@ -163,16 +169,42 @@ impl Answer {
     /// As it travels.
     pub fn encode(&self) -> Vec<u8> {
         let (missing, wanted) = (links(&self.missing), links(&self.wanted));
-        dag_cbor::encode(&map([("state", self.told.to_ipld()), ("missing", missing), ("wanted", wanted)]))
+        let why = |(cid, why): &Reason| Ipld::List(vec![Ipld::Link(*cid), Ipld::String(why.clone())]);
+        let refused = Ipld::List(self.refused.iter().map(why).collect());
+        let state = self.told.to_ipld();
+        dag_cbor::encode(&map([("state", state), ("missing", missing), ("wanted", wanted), ("refused", refused)]))
     }
 
     /// Reads what another replica answered. The error says what was expected and what came.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let mut fields = fields(dag_cbor::decode(bytes).map_err(|error| error.to_string())?, 3)?;
+        let mut fields = fields(dag_cbor::decode(bytes).map_err(|error| error.to_string())?, 4)?;
         Ok(Self {
             told: Told::from_ipld(take(&mut fields, "state")?)?,
             missing: cids(&mut fields, "missing", BLOCKS_MAX)?,
             wanted: cids(&mut fields, "wanted", BLOCKS_MAX)?,
+            refused: reasons(take(&mut fields, "refused")?)?,
         })
     }
+}
+
+/// Links with words, which are shown to people.
+fn reasons(value: Ipld) -> Result<Vec<Reason>, String> {
+    let expected = || format!("expected “refused” to be a list of at most {BLOCKS_MAX} pairs of a link and text");
+    let Ipld::List(list) = value else { return Err(expected()) };
+    if list.len() > BLOCKS_MAX {
+        return Err(expected());
+    }
+    let pair = |item| match item {
+        Ipld::List(pair) => match <[Ipld; 2]>::try_from(pair) {
+            Ok([Ipld::Link(cid), Ipld::String(why)]) => Ok((cid, shown(&why))),
+            _ => Err(expected()),
+        },
+        _ => Err(expected()),
+    };
+    list.into_iter().map(pair).collect()
+}
+
+/// Somebody else's words, as far as they may be shown.
+pub(super) fn shown(words: &str) -> String {
+    words.chars().filter(|c| !c.is_control()).take(300).collect()
 }

@@ -65,7 +65,7 @@ impl Held {
     }
 
     /// How errors name it.
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("delegation {}", self.delegation.cid)
     }
 }

@@ -185,6 +185,8 @@ mod tests {
             &["space", "get", BUCKET, "/a", "--out", "photo.png"],
             &["space", "queue", BUCKET, "invocation.car"],
             &["space", "status", BUCKET],
+            &["space", "drop", BUCKET, "--author", BUCKET],
+            &["space", "drop", BUCKET, "--allow", BUCKET],
             &["space", "push", BUCKET],
             &["space", "sync", BUCKET, "http://127.0.0.1:4190"],
             &["space", "serve", "--listen", "127.0.0.1:0"],

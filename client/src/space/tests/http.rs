@@ -8,6 +8,7 @@ use super::world::{Chain, Home};
 use super::*;
 use crate::space::kept::Holds as _;
 use crate::space::remote::{Moved, Remote};
+use crate::space::store::{NODES, Read as _};
 use crate::space::sync::{Synced, sync};
 
 fn runtime() -> Runtime {
@@ -74,10 +75,7 @@ fn only_what_differs_moves() {
             assert_eq!(moved.blocks(), moved.nodes + 1, "and the evidence");
         }
         // Old nodes don't stay for ever.
-        let nodes = bob
-            .replica
-            .read(|kept| Ok(crate::space::store::Read::some(kept, crate::space::store::BLOCKS, &[], usize::MAX)?.len()))
-            .unwrap();
+        let nodes = bob.replica.read(|kept| Ok(kept.below(NODES, &[])?.len())).unwrap();
         assert!(nodes < all + 20, "{nodes} blocks are kept of a tree of {all}");
     });
 }
@@ -91,16 +89,11 @@ fn blocks_travel_with_the_values_that_link_to_them() {
         let car = b"whatever is in a CAR".to_vec();
         let id = CarId::of::<NativeHasher>(&car).to_cid();
         let absent = block_cid::<NativeHasher>(RAW, b"nobody has it");
-        alice
-            .replica
-            .write(|kept| {
-                kept.put_block(&photo)?;
-                kept.put_block(&car)
-            })
-            .unwrap();
         let link = |cid| Some(Ipld::Link(cid));
         let values = [("/photo", link(raw)), ("/queue/x", link(id)), ("/lost", link(absent))];
         alice.edit(2, Ops::new(values.map(|(key, value)| (key.to_owned(), value))).unwrap());
+        alice.put_block(&photo);
+        alice.put_block(&car);
         let sent = equal(&alice, &bob).await.sent;
         assert_eq!((sent.edits, sent.values), (1, 2));
         let received = equal(&carol, &bob).await.received;
@@ -110,7 +103,7 @@ fn blocks_travel_with_the_values_that_link_to_them() {
         }
         // What nobody had is asked for again, and is no error; when it is there, it travels.
         assert_eq!(equal(&carol, &bob).await.received.values, 0);
-        alice.replica.write(|kept| kept.put_wanted(&absent, b"nobody has it")).unwrap();
+        alice.put_block(b"nobody has it");
         assert_eq!(equal(&alice, &bob).await.sent.values, 1);
         assert_eq!(equal(&carol, &bob).await.received.values, 1);
     });
@@ -124,9 +117,9 @@ fn a_large_difference_goes_in_pieces() {
         alice.pull(&chain).unwrap();
         let blocks: Vec<_> = (0..6u8).map(|n| vec![n; 900_000]).collect();
         for (n, block) in blocks.iter().enumerate() {
-            alice.replica.write(|kept| kept.put_block(block)).unwrap();
             let value = Ipld::Link(block_cid::<NativeHasher>(RAW, block));
             alice.edit(2, Ops::new([(format!("/file/{n}"), Some(value))]).unwrap());
+            alice.put_block(block);
         }
         let sent = equal(&alice, &bob).await.sent;
         assert!(sent.values == 7 && sent.edits == 6 && sent.nodes > 500, "{sent:?}");

@@ -16,7 +16,8 @@ use super::world::{Chain, Home, serve_at, service, vouch};
 use super::*;
 use crate::space::SpaceError;
 use crate::space::edit::EDIT_BYTES_MAX;
-use crate::space::kept::{AUTHOR_EDITS_MAX, Holds as _};
+use crate::space::judge::AUTHOR_EDITS_MAX;
+use crate::space::kept::Holds as _;
 use crate::space::remote::Remote;
 use crate::space::sync::sync;
 use crate::space::wire::{Answer, TOLD_BYTES_MAX, Told};
@@ -27,7 +28,7 @@ async fn liar(told: Vec<u8>, blocks: Blocks) -> Remote {
     let answer = told.clone();
     let content = move || async move {
         let told = Told::decode(&answer).expect("a state");
-        Answer { told, missing: vec![], wanted: vec![] }.encode()
+        Answer { told, missing: vec![], wanted: vec![], refused: vec![] }.encode()
     };
     let serve = move |Path(cid): Path<String>| {
         let blocks = Arc::clone(&blocks);
@@ -74,47 +75,49 @@ fn run(test: impl Future<Output = ()>) {
 }
 
 #[test]
-fn bad_edits_are_refused() {
+fn bad_edits_are_left_out_and_good_ones_taken() {
     run(async {
-        let home = victim();
-        let head = home.told().head;
         let good = edit(3, 1, 5, ops([("/a", Some(1))]));
-        let with = async |cid: Cid, bytes: Vec<u8>| {
-            liar(
-                told_of(head.clone(), None, &[cid, good.cid]).encode(),
-                [(cid, bytes), (good.cid, good.bytes.clone())].into(),
-            )
-            .await
+        let with = async |home: &Home, cid: Cid, bytes: Vec<u8>| {
+            let told = told_of(home.told().head, None, &[cid, good.cid]);
+            liar(told.encode(), [(cid, bytes), (good.cid, good.bytes.clone())].into()).await
         };
         let named = |bytes: &[u8]| block_cid::<NativeHasher>(DAG_CBOR, bytes);
-        // Bytes of something else.
-        assert!(refused(&home, &with(head.root, good.bytes.clone()).await).await.contains("something else"));
+        let left = async |bytes: Vec<u8>| {
+            let (home, cid) = (victim(), named(&bytes));
+            let synced = sync(&home.replica, &with(&home, cid, bytes).await).await.unwrap();
+            let edits = home.told().edits;
+            assert!(edits.contains(&good.cid) && !edits.contains(&cid) && edits.len() == 2);
+            let (left, why) = synced.refused.into_iter().next().expect("it is told");
+            assert_eq!((left, synced.received.edits, synced.equal), (cid, 1, false));
+            why
+        };
         // A signature of somebody else's.
         let mut forged = good.bytes.clone();
         forged[10] ^= 1;
-        assert!(refused(&home, &with(named(&forged), forged.clone()).await).await.contains("expected a signature"));
+        assert!(left(forged).await.contains("expected a signature"));
         // A good signature without a right.
-        let stranger = key(50);
-        let foreign = dag_cbor_edit(&stranger, 1, 5);
-        assert!(refused(&home, &with(named(&foreign), foreign.clone()).await).await.contains("InvalidClaim"));
+        assert!(left(dag_cbor_edit(&key(50), 1, 5)).await.contains("InvalidClaim"));
         // From the future.
         let future = edit(3, 2, crate::space::millis() + (25 * 60 * 60 * 1000), ops([("/a", Some(1))]));
-        assert!(refused(&home, &with(future.cid, future.bytes.clone()).await).await.contains("a day later"));
-        // Larger than any edit.
+        assert!(left(future.bytes.clone()).await.contains("a day later"));
+        // One whose delegation ended.
+        assert!(left(until(4, 1, 9).bytes.clone()).await.contains("Expired"));
+        // Something else than an edit.
+        assert!(left(b"\xa0".to_vec()).await.contains("edit"));
+        // Who serves other bytes than those that are asked for is no replica.
+        let home = victim();
+        assert!(
+            refused(&home, &with(&home, home.told().head.root, good.bytes.clone()).await)
+                .await
+                .contains("something else")
+        );
         let large = vec![0; EDIT_BYTES_MAX + 1];
         assert!(
-            refused(&home, &with(named(&large), large.clone()).await).await.contains("expected an answer of at most")
+            refused(&home, &with(&home, named(&large), large.clone()).await)
+                .await
+                .contains("expected an answer of at most")
         );
-        // Something else than an edit.
-        assert!(refused(&home, &with(named(b"\xa0"), b"\xa0".to_vec()).await).await.contains("edit"));
-        // The same peer with the good one alone is taken.
-        sync(
-            &home.replica,
-            &liar(told_of(head.clone(), None, &[good.cid]).encode(), [(good.cid, good.bytes.clone())].into()).await,
-        )
-        .await
-        .unwrap();
-        assert_eq!(home.told().edits.len(), 2);
     });
 }
 
@@ -248,7 +251,8 @@ fn who_wants_everything_gets_each_thing_once() {
         let home = victim();
         let told = home.told();
         let root = told.head.root;
-        let answer = Answer { told: told.clone(), missing: vec![root; 5], wanted: vec![root] }.encode();
+        let answer =
+            Answer { told: told.clone(), missing: vec![root; 5], wanted: vec![root], refused: vec![] }.encode();
         let router = Router::new()
             .route("/v1/spaces/{did}", get(move || async move { told.encode() }).post(move || async move { answer }));
         let synced = sync(&home.replica, &serve_at(router).await).await.unwrap();
@@ -270,8 +274,8 @@ fn a_server_takes_only_what_is_good_and_wanted() {
         let head = home.told().head;
         let (raw, junk) = (vec![7; 1000], told_of(head.clone(), None, &[]));
         assert_eq!(post(b"junk".to_vec()).await.0, 400);
-        // It may hang up before it has read all of it.
-        let large = remote.post(&path, vec![0; 9 << 20], TOLD_BYTES_MAX).await;
+        // It may hang up before it has read all of it, so this is a connection of its own.
+        let large = home.serve().await.post(&path, vec![0; 9 << 20], TOLD_BYTES_MAX).await;
         assert!(large.is_err() || large.is_ok_and(|(status, _)| status.as_u16() == 413));
         // A block that nobody asked for is not kept.
         assert_eq!(post(junk.with([(RAW, &raw[..])])).await.0, 200);
@@ -287,8 +291,11 @@ fn a_server_takes_only_what_is_good_and_wanted() {
         assert_eq!(post(told.with([])).await.0, 200);
         let edit = dag_cbor_edit(&key(50), 1, 5);
         let cid = block_cid::<NativeHasher>(DAG_CBOR, &edit);
-        let (status, said) = post(told_of(head.clone(), None, &[cid]).with([(DAG_CBOR, &edit[..])])).await;
-        assert!(status == 403 && said.contains("InvalidClaim"), "{status} {said}");
+        let sent = told_of(head.clone(), None, &[cid]).with([(DAG_CBOR, &edit[..])]);
+        let (status, answer) = remote.post(&path, sent, TOLD_BYTES_MAX).await.unwrap();
+        let refused = Answer::decode(&answer).unwrap().refused;
+        assert_eq!((status.as_u16(), refused.len(), refused[0].0), (200, 1, cid));
+        assert!(refused[0].1.contains("InvalidClaim"), "{refused:?}");
         // Another space's state, and a space that isn't here.
         let other = Told { space: key(7).did(), ..told_of(head.clone(), None, &[]) };
         assert_eq!(post(other.with([])).await.0, 400);
@@ -305,10 +312,72 @@ fn one_author_cant_fill_a_replica() {
     let home = Home::new();
     let all: Vec<_> =
         (1..=AUTHOR_EDITS_MAX as u64 + 1).map(|n| (*edit(2, n, n, ops([("/a", Some(1))]))).clone()).collect();
-    home.replica.write(|kept| kept.take(&all[1..])).unwrap();
-    let full = home.replica.write(|kept| kept.take(&all[..1])).unwrap_err();
-    assert!(matches!(full, SpaceError::TooMany { max: AUTHOR_EDITS_MAX, .. }), "{full}");
+    let take = |edits: &[Edit]| home.replica.write(|kept| kept.take(edits.to_vec())).unwrap();
+    // What there is no room for is left out: the last.
+    let left = take(&all);
+    assert!(matches!(&left[..], [(cid, SpaceError::TooMany { max: AUTHOR_EDITS_MAX, .. })] if *cid == all[1024].cid));
     assert_eq!(home.told().edits.len(), AUTHOR_EDITS_MAX);
-    // Another author has room.
-    home.replica.write(|kept| kept.take(&[(*edit(3, 1, 1, ops([("/a", Some(1))]))).clone()])).unwrap();
+    // Another author has room, ...
+    assert!(take(&[(*edit(3, 1, 1, ops([("/a", Some(1))]))).clone()]).is_empty());
+    // ... and what a head includes takes none.
+    let mut chain = Chain::new();
+    chain.push(&[("/a".into(), Some(Ipld::Integer(1)))].into(), 2, 24);
+    home.pull(&chain).unwrap();
+    assert!(take(&all).is_empty());
+    assert_eq!(home.told().edits.len(), 1001 + 1);
+}
+
+#[test]
+fn edits_that_a_head_includes_take_no_room_on_the_way() {
+    run(async {
+        let (alice, bob) = (Home::new(), Home::new());
+        let all: Vec<_> = (1..=30).map(|n| (*edit(2, n, n, ops([("/a", Some(1))]))).clone()).collect();
+        let mut chain = Chain::with_entries(300);
+        chain.push(&[("/a".into(), Some(Ipld::Integer(1)))].into(), 2, 20);
+        alice.pull(&chain).unwrap();
+        for home in [&alice, &bob] {
+            home.replica.write(|kept| kept.take(all.clone())).unwrap();
+        }
+        // As many as there is room for, were it not for the head.
+        let more = 31..=AUTHOR_EDITS_MAX as u64 + 20;
+        let more: Vec<_> = more.map(|n| (*edit(2, n, n, ops([("/a", Some(1))]))).clone()).collect();
+        alice.replica.write(|kept| kept.take(more)).unwrap();
+        let full = alice.told().edits.len();
+        assert_eq!(full, AUTHOR_EDITS_MAX);
+        // Whoever asks: the head comes before the edits.
+        let carol = Home::new();
+        carol.replica.write(|kept| kept.take(all.clone())).unwrap();
+        let there = alice.serve().await;
+        for synced in
+            [sync(&bob.replica, &there).await.unwrap(), sync(&alice.replica, &carol.serve().await).await.unwrap()]
+        {
+            assert!(
+                synced.equal && synced.refused.is_empty() && synced.refused_there.is_empty(),
+                "{:?}",
+                synced.refused
+            );
+        }
+    });
+}
+
+/// More edits are left out than one answer can ask for, and still the others come through, whoever asks.
+#[test]
+fn edits_that_are_left_out_hide_no_others() {
+    run(async {
+        let (alice, bob) = (Home::new(), Home::new());
+        let all = |author: u8| (1..=1_000).map(move |n| (*edit(author, n, n, ops([("/a", Some(1))]))).clone());
+        alice.replica.write(|kept| kept.take(all(3).chain(all(4)).collect())).unwrap();
+        let good: Vec<_> = all(2).take(900).collect();
+        alice.replica.write(|kept| kept.take(good.clone())).unwrap();
+        bob.replica.write(|kept| [3, 4].iter().try_for_each(|n| kept.refuse(&key(*n).did()).map(drop))).unwrap();
+        let synced = sync(&alice.replica, &bob.serve().await).await.unwrap();
+        assert_eq!((synced.refused_there.len(), synced.sent.edits, synced.equal), (2_000, 2_900, false));
+        assert_eq!(bob.told().edits, good.iter().map(|edit| edit.cid).collect());
+        // Again, and from the other side.
+        let carol = Home::new();
+        carol.replica.write(|kept| [3, 4].iter().try_for_each(|n| kept.refuse(&key(*n).did()).map(drop))).unwrap();
+        let synced = sync(&carol.replica, &alice.serve().await).await.unwrap();
+        assert_eq!((synced.refused.len(), synced.received.edits), (2_000, 900));
+        assert_eq!(carol.told().edits, bob.told().edits);
+    });
 }

@@ -1,9 +1,11 @@
 //! What holds for replicas, without a network: signed edits, and the model under random histories.
 
+mod blocks;
 mod convergence;
 mod edits;
 mod http;
 mod join;
+mod judge;
 mod liars;
 mod store;
 mod world;
@@ -56,6 +58,14 @@ fn edit(author: u8, n: u64, time: u64, ops: Ops) -> Arc<Edit> {
     let key = key(author);
     let proofs = if author == 1 { vec![] } else { vec![delegation(&SPACE, &key.did(), "/space", None)] };
     let draft = EditDraft { space: space(), author: key.did(), n, time, ops, proofs };
+    Arc::new(draft.seal(&key).unwrap())
+}
+
+/// An edit of the author with key `author` whose delegation ends with this second.
+fn until(author: u8, n: u64, exp: u64) -> Arc<Edit> {
+    let (key, ops) = (key(author), ops([(&format!("/{author}")[..], Some(n.into()))]));
+    let proofs = vec![delegation(&SPACE, &key.did(), "/space", Some(exp))];
+    let draft = EditDraft { space: space(), author: key.did(), n, time: 1_000 + n, ops, proofs };
     Arc::new(draft.seal(&key).unwrap())
 }
 

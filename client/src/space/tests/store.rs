@@ -9,7 +9,8 @@ use super::world::{Chain, Home};
 use super::*;
 use crate::space::kept::{Author, Evidence, Holds as _, Push};
 use crate::space::push::pack;
-use crate::space::{Replica, SpaceError, millis};
+use crate::space::store::{NODES, Read as _};
+use crate::space::{Replica, SpaceError};
 
 fn proofs(author: u8) -> Vec<Vec<u8>> {
     vec![delegation(&SPACE, &key(author).did(), "/space", None)]
@@ -82,7 +83,7 @@ fn a_head_without_its_tree_is_refused() {
     // Also with all but one node.
     let mut nodes: Vec<_> = chain.blocks.values().collect();
     nodes.pop();
-    home.replica.write(|kept| nodes.iter().try_for_each(|node| kept.put_block(node))).unwrap();
+    home.replica.write(|kept| nodes.iter().try_for_each(|node| kept.put_coming(node))).unwrap();
     assert!(home.replica.write(|kept| kept.advance(&chain.head, &evidence)).is_err());
     assert_eq!(home.told(), before);
 }
@@ -93,7 +94,7 @@ fn a_transaction_that_fails_leaves_nothing() {
     home.edit(2, ops([("/a", Some(1))]));
     let before = home.told();
     let failed: Result<(), _> = home.replica.write(|kept| {
-        kept.make(&space(), &key(3), &proofs(3), ops([("/b", Some(1))]), millis())?;
+        kept.make(&space(), &key(3), &proofs(3), ops([("/b", Some(1))]))?;
         Err(SpaceError::Random("for a test".into()))
     });
     assert!(failed.is_err());
@@ -117,7 +118,7 @@ fn what_was_pushed_from_another_device_strands_ones_own_and_is_made_anew() {
     here.pull(&chain).unwrap();
     assert_eq!(here.told().edits, [third.cid].into());
     assert_eq!(here.replica.read(|kept| kept.stranded()).unwrap().len(), 2);
-    let anew = here.replica.write(|kept| kept.make_anew(&space(), &key(2), &proofs(2), millis())).unwrap();
+    let anew = here.replica.write(|kept| kept.make_anew(&space(), &key(2), &proofs(2))).unwrap();
     assert_eq!(anew, 2);
     let view = |key: &str| here.replica.read(|kept| kept.view()?.get(key)).unwrap();
     for (key, value) in [("/a", 1), ("/b", 2), ("/c", 3), ("/x", 9)] {
@@ -125,7 +126,7 @@ fn what_was_pushed_from_another_device_strands_ones_own_and_is_made_anew() {
     }
     let numbers: Vec<_> = here.replica.read(|kept| kept.own()).unwrap().iter().map(|edit| edit.n).collect();
     assert_eq!(numbers, [3, 4]);
-    assert_eq!(here.replica.write(|kept| kept.make_anew(&space(), &key(2), &proofs(2), millis())).unwrap(), 0);
+    assert_eq!(here.replica.write(|kept| kept.make_anew(&space(), &key(2), &proofs(2))).unwrap(), 0);
     here.push(2, &mut chain);
     assert!(here.told().edits.is_empty());
     assert_eq!(view("/a"), Some(Ipld::Integer(1)));
@@ -140,7 +141,7 @@ fn what_one_changed_later_is_not_undone_by_what_is_made_anew() {
     there.edit(2, ops([("/x", Some(1))]));
     there.push(2, &mut chain);
     here.pull(&chain).unwrap();
-    here.replica.write(|kept| kept.make_anew(&space(), &key(2), &proofs(2), millis())).unwrap();
+    here.replica.write(|kept| kept.make_anew(&space(), &key(2), &proofs(2))).unwrap();
     let view = |key: &str| here.replica.read(|kept| kept.view()?.get(key)).unwrap();
     assert_eq!((view("/a"), view("/b")), (Some(Ipld::Integer(2)), Some(Ipld::Integer(1))));
 }
@@ -178,7 +179,7 @@ fn a_head_that_the_chain_took_back_is_left() {
             assert!(!kept.advance(&old, &Evidence::default())?, "a head only goes on by itself");
             // The root, then what it branches to.
             for _ in 0..2 {
-                kept.missing(&old.root)?.iter().try_for_each(|cid| kept.put_block(&nodes[cid]))?;
+                kept.missing(&old.root)?.iter().try_for_each(|cid| kept.put_coming(&nodes[cid]))?;
             }
             kept.go(&old, &Evidence::default())
         })
@@ -247,10 +248,10 @@ fn blocks_that_values_link_to_go_along_and_split_what_is_too_large() {
     let block = |n: u8| vec![n; 300_000];
     let link = |n: u8| Ipld::Link(block_cid::<NativeHasher>(bucket_core::cid::RAW, &block(n)));
     let keys = |range: std::ops::Range<u8>| Ops::new(range.map(|n| (format!("/file/{n}"), Some(link(n))))).unwrap();
-    home.replica.write(|kept| (0..8).try_for_each(|n| kept.put_block(&block(n)))).unwrap();
     // Seven in one edit fit no push, so it goes in parts, of which the last completes it.
     home.edit(2, keys(0..7));
     home.edit(2, keys(7..8));
+    home.replica.write(|kept| (0..8).try_for_each(|n| kept.put_block(&block(n)))).unwrap();
     let pushes = drain(&home, &mut chain);
     assert!(pushes.len() >= 3, "{pushes:?}");
     assert_eq!(pushes.iter().filter_map(|push| push.2).max(), Some(2));
@@ -278,14 +279,12 @@ fn victim() {
     let mut chain = Chain::new();
     for n in 0.. {
         let key_of = format!("/{}", n % 50);
-        let made =
-            replica.write(|kept| kept.make(&space(), &key(2), &proofs(2), ops([(&key_of[..], Some(n))]), millis()));
+        let made = replica.write(|kept| kept.make(&space(), &key(2), &proofs(2), ops([(&key_of[..], Some(n))])));
         if n % 5 == 4 || made.is_err() {
             let own = replica.read(|kept| kept.own()).unwrap();
             chain.head = replica.read(|kept| kept.head()).unwrap();
             // All of its nodes, as a chain has them.
-            let rows = replica
-                .read(|kept| crate::space::store::Read::some(kept, crate::space::store::BLOCKS, &[], usize::MAX));
+            let rows = replica.read(|kept| kept.below(NODES, &[]));
             chain
                 .blocks
                 .extend(rows.unwrap().into_iter().map(|(_, node)| (block_cid::<NativeHasher>(DAG_CBOR, &node), node)));
@@ -293,7 +292,7 @@ fn victim() {
             chain.push(&changes, 2, own.last().unwrap().n);
             let push = Push { base: chain.head.root, edits: own.iter().map(|edit| edit.cid).collect() };
             replica.write(|kept| kept.begin_push(&CarId([1; 32]), &push)).unwrap();
-            replica.write(|kept| chain.blocks.values().try_for_each(|node| kept.put_block(node))).unwrap();
+            replica.write(|kept| chain.blocks.values().try_for_each(|node| kept.put_coming(node))).unwrap();
             let evidence = Evidence { car: None, signed: Some(chain.signed.clone()) };
             replica
                 .write(|kept| {

@@ -45,7 +45,11 @@ impl Home {
     pub fn edit(&self, author: u8, ops: Ops) -> Edit {
         let key = key(author);
         let proofs = if author == 1 { vec![] } else { vec![delegation(&SPACE, &key.did(), "/space", None)] };
-        self.replica.write(|kept| kept.make(&space(), &key, &proofs, ops, crate::space::millis())).unwrap()
+        self.replica.write(|kept| kept.make(&space(), &key, &proofs, ops)).unwrap()
+    }
+
+    pub fn put_block(&self, block: &[u8]) {
+        self.replica.write(|kept| kept.put_block(block)).unwrap();
     }
 
     /// What waits of an author goes to the chain, whose head this replica then has.
@@ -69,7 +73,7 @@ impl Home {
                 if missing.is_empty() {
                     break;
                 }
-                missing.iter().try_for_each(|cid| kept.put_block(&chain.blocks[cid]))?;
+                missing.iter().try_for_each(|cid| kept.put_coming(&chain.blocks[cid]))?;
             }
             kept.advance(&chain.head, &Evidence { car: None, signed: Some(chain.signed.clone()) })
         })

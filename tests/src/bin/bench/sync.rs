@@ -37,12 +37,12 @@ pub fn run(report: &Report) -> Result<()> {
     let head = |root, seq| Head { root, seq, clock: BTreeMap::new() };
     for replica in [&ahead, &behind] {
         replica.write(|kept| {
-            old.nodes.iter().try_for_each(|(_, node)| kept.put_block(node))?;
+            old.nodes.iter().try_for_each(|(_, node)| kept.put_coming(node))?;
             kept.go(&head(old.root, 1), &Evidence::default())
         })?;
     }
     ahead.write(|kept| {
-        new.nodes.iter().try_for_each(|(_, node)| kept.put_block(node))?;
+        new.nodes.iter().try_for_each(|(_, node)| kept.put_coming(node))?;
         kept.go(&head(new.root, 2), &Evidence::default())
     })?;
     report.progress("syncing");

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use bucket_client::space::content::{Content, queued};
 use bucket_client::space::edit::Ops;
 use bucket_client::space::kept::Holds as _;
-use bucket_client::space::millis;
 use bucket_client::{ClientError, dag_json};
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
@@ -114,7 +113,6 @@ fn edit(
     let (key, author) = by.author(cx, &replica)?;
     let keys: Vec<_> = ops.changes().map(|(key, _)| key.to_owned()).collect();
     let (made, root) = replica.write(|kept| {
-        block.iter().try_for_each(|block| kept.put_block(block))?;
         let view = kept.view()?;
         let mut news = Vec::new();
         for (key, value) in ops.changes() {
@@ -122,11 +120,13 @@ fn edit(
                 news.push((key.to_owned(), value.cloned()));
             }
         }
-        if news.is_empty() {
-            return Ok((None, view.root()));
-        }
-        let edit = kept.make(space, &key, &author.proofs, Ops::new(news)?, millis())?;
-        Ok((Some(edit), kept.view()?.root()))
+        let made = match news.is_empty() {
+            true => None,
+            false => Some(kept.make(space, &key, &author.proofs, Ops::new(news)?)?),
+        };
+        // The value that links to it has to be here before; it may have been without the block until now.
+        block.iter().try_for_each(|block| kept.put_block(block))?;
+        Ok((made, kept.view()?.root()))
     })?;
     let cid = made.as_ref().map(|edit| edit.cid.to_string());
     let json = json!({

@@ -4,6 +4,7 @@ mod edit;
 mod import;
 mod list;
 mod net;
+mod refuse;
 mod status;
 
 use std::path::PathBuf;
@@ -22,8 +23,8 @@ use crate::output::Answer;
 
 /// Spaces: replicas of what is under a bucket's keys, edited without a node
 ///
-/// A replica is a file in the wallet's directory. `put`, `rm`, `queue`, `ls`, `get` and `status` ask nobody; `pull` and `push`
-/// talk to the chain, `sync` and `serve` to other replicas.
+/// A replica is a file in the wallet's directory. `put`, `rm`, `queue`, `ls`, `get`, `status` and `drop` ask nobody; `pull` and
+/// `push` talk to the chain, `sync` and `serve` to other replicas.
 ///
 ///   bucket space pull did:key:zQ3s…
 ///   bucket space put did:key:zQ3s… /notes/1 '{"text": "hello"}' --as alice
@@ -39,6 +40,7 @@ pub enum Space {
     Ls(list::Ls),
     Get(list::Get),
     Status(status::Status),
+    Drop(refuse::Drop),
     Sync(net::Sync),
     Serve(net::Serve),
     Import(import::Import),
@@ -55,6 +57,7 @@ impl Space {
             Self::Ls(command) => command.run(cx),
             Self::Get(command) => command.run(cx),
             Self::Status(command) => command.run(cx),
+            Self::Drop(command) => command.run(cx),
             Self::Sync(command) => command.run(cx).await,
             Self::Serve(command) => command.run(cx).await,
             Self::Import(command) => command.run(),

@@ -1,5 +1,6 @@
 //! `bucket space pull`, `push`, `sync` and `serve`: replicas and the chain, replicas among themselves.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use bucket_client::space::kept::Holds as _;
@@ -7,6 +8,7 @@ use bucket_client::space::push::Sent;
 use bucket_client::space::remote::Remote;
 use bucket_client::space::{Replica, pull, push, serve, sync};
 use bucket_client::{ClientError, dag_json};
+use bucket_core::cid::Cid;
 use bucket_core::did::BucketId;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -50,8 +52,8 @@ pub struct Push {
 /// Bring this replica and another in step, in both directions
 ///
 /// Needs no node. What comes is verified: edits by their authors' signatures and delegations, heads by a receipt that somebody
-/// signed whom this replica trusts, blocks by their hashes. Exit code 1 if the two aren't equal afterwards, because one of them
-/// changed meanwhile.
+/// signed whom this replica trusts, blocks by their hashes. An edit that doesn't count is left out, and told; the rest goes on. Exit
+/// code 1 if the two aren't equal afterwards, because edits were left out, or one of the two changed meanwhile.
 ///
 /// Example: bucket space sync did:key:zQ3s… http://192.168.0.7:4190
 #[derive(Debug, clap::Args)]
@@ -160,17 +162,30 @@ impl Sync {
             "bucket": bucket, "url": remote.url(), "head": dag_json::write(&synced.told.head.to_ipld())?,
             "root": root.to_string(), "equal": synced.equal, "received": moved_json(&synced.received),
             "sent": moved_json(&synced.sent), "waiting": synced.told.edits.len(),
+            "refused": refused_json(&synced.refused), "refusedThere": refused_json(&synced.refused_there),
         });
-        let equal = if synced.equal { "yes" } else { "no: one of them changed meanwhile, sync again" };
+        for (there, refused) in [("here", &synced.refused), ("there", &synced.refused_there)] {
+            refused.iter().for_each(|(edit, why)| cx.note(format!("edit {edit} was left out {there}: {why}")));
+        }
+        let refused = synced.refused.len() + synced.refused_there.len();
+        let equal = match (synced.equal, refused) {
+            (true, _) => "yes".to_owned(),
+            (false, 0) => "no: one of them changed meanwhile, sync again".to_owned(),
+            (false, refused) => format!("no: {refused} edits were left out"),
+        };
         let lines = [
             ("head", format!("edit {}", synced.told.head.seq)),
             ("root", format!("{root}, with {} edits that wait", synced.told.edits.len())),
             ("received", moved_text(&synced.received)),
             ("sent", moved_text(&synced.sent)),
-            ("equal", equal.to_owned()),
+            ("equal", equal),
         ];
         Ok(Answer::text(json, table(&lines)).judged(synced.equal))
     }
+}
+
+fn refused_json(refused: &BTreeMap<Cid, String>) -> Value {
+    refused.iter().map(|(edit, why)| json!({"edit": edit.to_string(), "why": why})).collect()
 }
 
 impl Serve {

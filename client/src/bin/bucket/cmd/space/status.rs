@@ -30,9 +30,13 @@ impl Status {
         let (state, view, rest) = replica.read(|kept| {
             let view = kept.view()?;
             let rest = (kept.own()?, kept.pushes()?, kept.stranded()?, kept.evidence()?.1, kept.wanted(usize::MAX, 0)?);
-            Ok((kept.state()?, (view.root(), view.changes()?), (rest, kept.trusted()?, kept.service()?)))
+            Ok((
+                kept.state()?,
+                (view.root(), view.changes()?),
+                (rest, kept.trusted()?, kept.service()?, kept.refused()?),
+            ))
         })?;
-        let ((own, pushes, stranded, evidence, wanted), trusted, service) = rest;
+        let ((own, pushes, stranded, evidence, wanted), trusted, service, refused) = rest;
         let (root, changes) = view;
         let is_own = |cid| own.iter().any(|edit| edit.cid == cid);
         let edits: Vec<_> = state
@@ -51,19 +55,25 @@ impl Status {
             "bucket": bucket, "head": head, "signed": evidence.is_some(), "root": root.to_string(),
             "waiting": edits, "stranded": stranded.len(), "unconfirmed": pushes.keys().collect::<Vec<_>>(),
             "changes": differs, "wanted": wanted.len(), "trusted": trusted, "service": service,
+            "refused": refused,
         });
         let mut lines = vec![
             ("head", format!("edit {}, root {}", state.head.seq, state.head.root)),
             ("root", format!("{root}, with {} edits that wait, of which {} are own", edits.len(), own.len())),
         ];
         lines.extend((!stranded.is_empty()).then(|| {
-            let why = "another device used their numbers; `bucket space push` makes them anew";
-            ("stranded", format!("{} edits: {why}", stranded.len()))
+            let why =
+                "another device used their numbers, or their delegations ended; `bucket space push` makes them anew";
+            ("stranded", format!("{} own edits: {why}", stranded.len()))
         }));
         lines.extend((!pushes.is_empty()).then(|| ("pushes", format!("{} whose receipts aren't known", pushes.len()))));
         lines.extend(
             (!wanted.is_empty()).then(|| ("wanted", format!("{} linked blocks that aren't here", wanted.len()))),
         );
+        lines.extend((!refused.is_empty()).then(|| {
+            let refused: Vec<_> = refused.iter().map(BucketId::as_str).collect();
+            ("refused", format!("edits by {}", refused.join(", ")))
+        }));
         let mut text = table(&lines);
         changes.iter().take(SHOWN).for_each(|change| text.push_str(&format!("\n{}", change_text(change))));
         if changes.len() > SHOWN {
