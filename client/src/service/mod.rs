@@ -29,6 +29,7 @@ use bucket_protocols::space::edit::{Edit, OPS_MAX};
 use bucket_protocols::space::keys::Kind;
 use bucket_protocols::space::push::{PUSH, Push};
 use bucket_protocols::store::{self, Status};
+use futures::{StreamExt as _, future::ready, stream};
 
 use crate::actor::ActorClient;
 use crate::error::ClientError;
@@ -41,6 +42,7 @@ use crate::space::store::Replica;
 use crate::space::{SpaceError, millis};
 use crate::store::index::{self, Listed};
 use crate::task::nonce;
+use crate::ucan::revoked::Revocations;
 use crate::ucan::sign::invocation;
 use crate::ucan::{Held, Token};
 use crate::worker::Observer;
@@ -54,6 +56,9 @@ const ASKED_MAX: usize = 32;
 
 /// Runs that one edit tells of, if they fit.
 const RUNS_MAX: usize = 64;
+
+/// Spaces that have their turns at the same time.
+const SPACES_MAX: usize = 4;
 
 /// What one space may take at a time.
 const TURN: Duration = Duration::from_secs(300);
@@ -75,6 +80,8 @@ pub struct Service {
 struct Space {
     id: BucketId,
     held: Vec<Held>,
+    /// This service's term as the bucket's provider.
+    term: u64,
 }
 
 impl Service {
@@ -122,19 +129,23 @@ impl Service {
         }
     }
 
-    /// Looks at all its spaces once, and answers how many it changed. One space's trouble is no other's.
+    /// Looks at all its spaces once, several at a time, and answers how many it changed. One space's trouble is no other's.
     pub async fn once(&self) -> Result<usize, ClientError> {
-        let mut changed = 0;
         let served = |id: &BucketId| self.buckets.as_ref().is_none_or(|buckets| buckets.contains(id));
-        for bucket in index::buckets(self.client.gateway()?).await?.1.into_iter().filter(|bucket| served(&bucket.id)) {
-            match tokio::time::timeout(TURN, self.serve(&bucket)).await {
-                Ok(Ok(true)) => changed += 1,
-                Ok(Ok(false)) => {}
-                Ok(Err(error)) => self.note(format!("{}: {error}; will try again", bucket.id)),
-                Err(_) => self.note(format!("{}: its turn is over, the rest comes with the next", bucket.id)),
-            }
+        let (_, buckets) = index::buckets(self.client.gateway()?).await?;
+        let turns = buckets.into_iter().filter(|bucket| served(&bucket.id)).map(|bucket| self.turn(bucket));
+        let changed = stream::iter(turns).buffer_unordered(SPACES_MAX).filter(|changed| ready(*changed));
+        Ok(changed.count().await)
+    }
+
+    /// One space's turn; whether it changed.
+    async fn turn(&self, bucket: Listed) -> bool {
+        match tokio::time::timeout(TURN, self.serve(&bucket)).await {
+            Ok(Ok(changed)) => return changed,
+            Ok(Err(error)) => self.note(format!("{}: {error}; will try again", bucket.id)),
+            Err(_) => self.note(format!("{}: its turn is over, the rest comes with the next", bucket.id)),
         }
-        Ok(changed)
+        false
     }
 
     async fn serve(&self, bucket: &Listed) -> Result<bool, ClientError> {
@@ -149,7 +160,7 @@ impl Service {
         };
         let replica = Replica::new(&self.home, id.clone());
         let pushed = pull(&replica, &self.client).await?.car.is_some();
-        let asked = if pushed { self.queue(&replica)? } else { vec![] };
+        let asked = if pushed { self.queue(&replica).await? } else { vec![] };
         let mut known = self.runs.open_ends(id)?;
         if asked.is_empty() && known.is_empty() {
             self.done().insert(id.clone(), bucket.root.clone());
@@ -159,7 +170,7 @@ impl Service {
         for proof in &provider.proofs {
             held.push(Held::new(Token::new(index::block(gateway, proof).await?))?);
         }
-        let space = Space { id: id.clone(), held };
+        let space = Space { id: id.clone(), held, term: provider.term };
         self.begin(&space, &asked, &mut known).await?;
         let progress = self.progress_of(&space, &known).await?;
         let progress = |blob: &Blob| progress.get(blob).cloned().unwrap_or(BlobProgress::Waiting);
@@ -181,28 +192,57 @@ impl Service {
         self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What waits in the queue for this service.
-    fn queue(&self, replica: &Replica) -> Result<Vec<Asked>, ClientError> {
-        let (service, space, now) = (self.key.did(), replica.space(), millis() / 1000);
-        let found = replica.read(|kept| {
-            let view = kept.view()?;
-            let (mut found, mut after) = (Vec::new(), None);
-            loop {
-                let page = view.list(Kind::Queue.prefix(), after.as_deref(), OPS_MAX)?;
-                for (key, value) in page.entries {
-                    let car = if let Ipld::Link(cid) = &value { kept.block(cid)? } else { None };
-                    found.extend(asked(&key, &value, car, &service, space, now));
-                    if found.len() == ASKED_MAX {
-                        return Ok(found);
-                    }
+    /// What waits in the queue for this service and has a right to it. Whatever else lies there is passed over, and stays.
+    async fn queue(&self, replica: &Replica) -> Result<Vec<Asked>, ClientError> {
+        let (mut found, mut after, mut revocations) = (Vec::new(), None, None);
+        loop {
+            let (some, next) = self.page(replica, after.as_deref())?;
+            for asked in some {
+                if !self.is_revoked(replica.space(), &asked, &mut revocations).await? {
+                    found.push(asked);
                 }
-                after = page.next;
-                if after.is_none() {
+                if found.len() == ASKED_MAX {
                     return Ok(found);
                 }
             }
-        });
-        Ok(found?)
+            after = next;
+            if after.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Those of the next keys of the queue that are for this service, as far as they tell themselves, and where to go on.
+    fn page(&self, replica: &Replica, after: Option<&str>) -> Result<(Vec<Asked>, Option<String>), SpaceError> {
+        let (service, space, now) = (self.key.did(), replica.space(), millis() / 1000);
+        replica.read(|kept| {
+            let page = kept.view()?.list(Kind::Queue.prefix(), after, OPS_MAX)?;
+            let mut found = Vec::new();
+            for (key, value) in page.entries {
+                let car = if let Ipld::Link(cid) = &value { kept.block(cid)? } else { None };
+                found.extend(asked(&key, &value, car, &service, space, now));
+            }
+            Ok((found, page.next))
+        })
+    }
+
+    /// Whether the chain says that a delegation behind an invocation was taken back.
+    async fn is_revoked(
+        &self,
+        space: &BucketId,
+        asked: &Asked,
+        known: &mut Option<Revocations>,
+    ) -> Result<bool, ClientError> {
+        if asked.marks.is_empty() {
+            return Ok(false);
+        }
+        let revocations = match known {
+            Some(revocations) => revocations,
+            None => known.insert(self.client.revocations(space).await?),
+        };
+        let Some((delegation, by)) = revocations.first(asked.marks.iter().cloned()).await? else { return Ok(false) };
+        self.note(format!("{space}: {} isn't run: {by} took back delegation {delegation}", asked.invocation));
+        Ok(true)
     }
 
     /// Begins what is asked for the first time, and adds blobs to the bucket's store.
@@ -238,7 +278,7 @@ impl Service {
         let mut stored = BTreeSet::new();
         for link in asked.iter().flat_map(|asked| shards(&asked.task)) {
             let (_, entry) = index::entry(self.client.gateway()?, &space.id, &link).await?;
-            if entry.is_some_and(|entry| entry.status == Status::Ok) {
+            if entry.is_some_and(|entry| entry.is_stored(space.term)) {
                 stored.insert(link);
             }
         }
@@ -265,6 +305,7 @@ impl Service {
         for blob in runs.values().filter(|run| !run.last).filter_map(|run| answer::blob(&run.task).ok()) {
             let (_, entry) = index::entry(self.client.gateway()?, &space.id, &blob.link).await?;
             let refused = |name: &str, why: &str| BlobProgress::Refused(Failure::new(name, why));
+            let stored = entry.as_ref().is_some_and(|entry| entry.is_stored(space.term));
             let size = entry.as_ref().and_then(|entry| entry.car).map(|(_, size)| size);
             let found = match entry.map(|entry| (entry.status, entry.put)) {
                 // Whoever was there first said how long it is.
@@ -273,7 +314,11 @@ impl Service {
                     &format!("expected {} bytes, the store has an entry of other ones", blob.size),
                 ),
                 Some((Status::Receiving, Some(put))) => BlobProgress::Receiving { url: put.url, headers: put.headers },
-                Some((Status::Ok, _)) => BlobProgress::Stored,
+                Some((Status::Ok, _)) if stored => BlobProgress::Stored,
+                Some((Status::Ok, _)) => refused(
+                    "ProviderChanged",
+                    "expected the blob to be stored by this service, got another's word: add it again",
+                ),
                 Some((Status::Exceeds, _)) => refused("ExceedsLimit", "expected room for the blob, got none"),
                 Some((Status::Expired, _)) => refused("Expired", "expected the blob to be put in time, got none"),
                 _ => BlobProgress::Waiting,

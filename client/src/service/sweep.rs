@@ -19,6 +19,7 @@ use bucket_protocols::space::standing::{Standing, recognise};
 use super::answer::{Answer, Blob, answer, blob};
 use super::runs::Run;
 use crate::identity::Identity;
+use crate::ucan::revoked::{Mark, marks};
 
 /// An invocation in the queue that the service has to run.
 #[derive(Debug, Clone)]
@@ -35,6 +36,8 @@ pub struct Asked {
     pub task: Task,
     /// The CAR.
     pub content: Car,
+    /// What would take its right away: only the chain knows.
+    pub marks: Vec<Mark>,
 }
 
 /// An invocation that is taken: its receipt has its task, and several of them have to fit an edit.
@@ -62,7 +65,8 @@ pub fn asked(
     };
     found.check(service, now).ok()?;
     let (car, names, task) = (found.car, found.names, found.request.invocation.task.clone());
-    Some(Asked { key: key.to_owned(), car, invocation: names.invocation, ran: names.task, task, content })
+    let marks = marks(space, &found.request.proofs).collect();
+    Some(Asked { key: key.to_owned(), car, invocation: names.invocation, ran: names.task, task, content, marks })
 }
 
 /// What became of a blob's entry on chain.
