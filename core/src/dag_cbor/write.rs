@@ -5,8 +5,8 @@ use super::{BYTES, Ipld, LIST, MAP, MINUS_ZERO, NEGATIVE, TEXT, UNSIGNED, shorte
 /// Encodes a value in its one strict form.
 ///
 /// # Panics
-/// On what DAG-CBOR has no form for: an integer outside −2⁶⁴ … 2⁶⁴−1, or a float that is not finite. [`decode`] makes
-/// neither; values from elsewhere pass [`check`] first.
+/// On what DAG-CBOR has no form for: an integer outside −2⁶⁴ … 2⁶⁴−1, or a float that is not finite. [`super::decode`] makes
+/// neither; values from elsewhere pass [`super::check`] first.
 pub fn encode(value: &Ipld) -> Vec<u8> {
     let mut out = Vec::with_capacity(64);
     write(&mut out, value);

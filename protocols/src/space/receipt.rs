@@ -53,7 +53,7 @@ impl Draft<'_> {
     /// The receipt's CAR, after the blocks that were written already. See [`InvocationDraft::seal`] for `key` and `sign`.
     ///
     /// # Panics
-    /// As [`dag_cbor::encode`].
+    /// As [`bucket_core::dag_cbor::encode`].
     pub fn to_car<H: Hasher>(
         self,
         key: &PublicKey,
