@@ -92,7 +92,8 @@ impl Worker {
         let looks = looks.filter(|bucket| round.retries.may(&(bucket.id.clone(), None), now));
         let looks = looks.map(|bucket| {
             let before = round.known.get(&bucket.id).cloned();
-            let busy = round.busy.iter().filter(|(of, _)| *of == bucket.id).filter_map(|(_, link)| *link).collect();
+            let busy = round.busy.range((bucket.id.clone(), None)..).take_while(|(of, _)| *of == bucket.id);
+            let busy = busy.filter_map(|(_, link)| *link).collect();
             async move {
                 let found = match before {
                     Some(known) if known.root == bucket.root && known.unsettled.is_empty() => Ok(known),
