@@ -5,9 +5,12 @@
 //! bucket's `store`, whose worker stores it; the receipt in the space follows the entry there.
 //!
 //! Nothing depends on its staying alive: what was run is on disk before the space says so, what is added on chain is the same
-//! CAR however often it is sent, and an edit of the space that came too late is planned anew.
+//! CAR however often it is sent, and an edit of the space that came too late, or that a reorganisation took back, is planned
+//! anew. What was signed stays signed: a reorganisation gives no other receipt.
 
 pub mod answer;
+mod blobs;
+mod queue;
 pub mod runs;
 pub mod sweep;
 #[cfg(test)]
@@ -15,20 +18,16 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bucket_core::abi::{CarParams, Message, Returned};
 use bucket_core::cid::{CarId, Cid, NativeHasher};
-use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
-use bucket_core::error::Failure;
 use bucket_core::limits::{CAR_BLOCKS_MAX, CAR_BYTES_MAX, STAGED_BYTES_MAX};
 use bucket_core::task::Task;
-use bucket_protocols::space::edit::{Edit, OPS_MAX};
-use bucket_protocols::space::keys::Kind;
+use bucket_protocols::space::edit::Edit;
 use bucket_protocols::space::push::{PUSH, Push};
-use bucket_protocols::store::{self, Status};
 use futures::{StreamExt as _, future::ready, stream};
 
 use crate::actor::ActorClient;
@@ -42,20 +41,25 @@ use crate::space::store::Replica;
 use crate::space::{SpaceError, millis};
 use crate::store::index::{self, Listed};
 use crate::task::nonce;
-use crate::ucan::revoked::Revocations;
 use crate::ucan::sign::invocation;
 use crate::ucan::{Held, Token};
 use crate::worker::Observer;
 
-use answer::{Blob, shards};
-use runs::{Run, Runs};
-use sweep::{Asked, Plan, Progress as BlobProgress, Sweeper, asked};
+use answer::Blob;
+use runs::{Keys, Run, Runs, Written};
+use sweep::{Plan, Progress as BlobProgress, Sweeper};
 
 /// Invocations that are taken up at a time.
 const ASKED_MAX: usize = 32;
 
 /// Runs that one edit tells of, if they fit.
 const RUNS_MAX: usize = 64;
+
+/// Epochs above a push after which a reorganisation won't take it back: Filecoin's chain finality.
+const FINALITY: i64 = 900;
+
+/// How long a space is left alone in which something is left that may be taken later.
+const LATER: Duration = Duration::from_secs(60);
 
 /// Spaces that have their turns at the same time.
 const SPACES_MAX: usize = 4;
@@ -70,8 +74,8 @@ pub struct Service {
     runs: Runs,
     home: PathBuf,
     buckets: Option<BTreeSet<BucketId>>,
-    /// Roots of buckets in which nothing was left to do.
-    done: Mutex<BTreeMap<BucketId, String>>,
+    /// Roots of buckets in which nothing was left to do, and until when that holds.
+    done: Mutex<BTreeMap<BucketId, (String, Option<Instant>)>>,
     observer: Arc<dyn Observer>,
     progress: Progress,
 }
@@ -132,15 +136,15 @@ impl Service {
     /// Looks at all its spaces once, several at a time, and answers how many it changed. One space's trouble is no other's.
     pub async fn once(&self) -> Result<usize, ClientError> {
         let served = |id: &BucketId| self.buckets.as_ref().is_none_or(|buckets| buckets.contains(id));
-        let (_, buckets) = index::buckets(self.client.gateway()?).await?;
-        let turns = buckets.into_iter().filter(|bucket| served(&bucket.id)).map(|bucket| self.turn(bucket));
+        let (epoch, buckets) = index::buckets(self.client.gateway()?).await?;
+        let turns = buckets.into_iter().filter(|bucket| served(&bucket.id)).map(|bucket| self.turn(bucket, epoch));
         let changed = stream::iter(turns).buffer_unordered(SPACES_MAX).filter(|changed| ready(*changed));
         Ok(changed.count().await)
     }
 
     /// One space's turn; whether it changed.
-    async fn turn(&self, bucket: Listed) -> bool {
-        match tokio::time::timeout(TURN, self.serve(&bucket)).await {
+    async fn turn(&self, bucket: Listed, epoch: i64) -> bool {
+        match tokio::time::timeout(TURN, self.serve(&bucket, epoch)).await {
             Ok(Ok(changed)) => return changed,
             Ok(Err(error)) => self.note(format!("{}: {error}; will try again", bucket.id)),
             Err(_) => self.note(format!("{}: its turn is over, the rest comes with the next", bucket.id)),
@@ -148,39 +152,35 @@ impl Service {
         false
     }
 
-    async fn serve(&self, bucket: &Listed) -> Result<bool, ClientError> {
+    async fn serve(&self, bucket: &Listed, epoch: i64) -> Result<bool, ClientError> {
         let (id, gateway) = (&bucket.id, self.client.gateway()?);
-        if self.done().get(id) == Some(&bucket.root) {
+        if self.is_done(bucket) {
             return Ok(false);
         }
         let provider = index::provider(gateway, id).await?.filter(|provider| provider.provider == self.key.did());
-        let Some(provider) = provider else {
-            self.done().insert(id.clone(), bucket.root.clone());
-            return Ok(false);
-        };
+        let Some(provider) = provider else { return Ok(self.done(bucket, None)) };
         let replica = Replica::new(&self.home, id.clone());
         let pushed = pull(&replica, &self.client).await?.car.is_some();
-        let asked = if pushed { self.queue(&replica).await? } else { vec![] };
-        let mut known = self.runs.open_ends(id)?;
+        let (asked, later) = if pushed { self.queue(&replica).await? } else { Default::default() };
+        let mut known = self.recheck(id, epoch).await?;
         if asked.is_empty() && known.is_empty() {
-            self.done().insert(id.clone(), bucket.root.clone());
-            return Ok(false);
+            return Ok(self.done(bucket, later.then(|| Instant::now() + LATER)));
         }
         let mut held = Vec::new();
         for proof in &provider.proofs {
             held.push(Held::new(Token::new(index::block(gateway, proof).await?))?);
         }
         let space = Space { id: id.clone(), held, term: provider.term };
-        self.begin(&space, &asked, &mut known).await?;
-        let progress = self.progress_of(&space, &known).await?;
+        let said = self.begin(&space, &asked, &mut known).await?;
+        let progress = self.progress_of(&space, &mut known).await?;
         let progress = |blob: &Blob| progress.get(blob).cloned().unwrap_or(BlobProgress::Waiting);
         let sweeper = Sweeper { key: &self.key, space: id };
         let mut most = RUNS_MAX;
         loop {
-            let plan = sweeper.plan(&asked, known.clone(), most, progress);
+            let plan = sweeper.plan(&asked, known.clone(), said.clone(), most, progress);
             // What will be said is known before it is said.
-            self.step("runs put", async { self.runs.put_all(id, plan.runs.values()) }).await?;
-            match self.push(&space, &replica, plan).await {
+            self.step("runs put", async { self.runs.put_all(id, plan.runs.values(), &plan.said) }).await?;
+            match self.push(&space, &replica, plan, epoch).await {
                 // The nodes that an edit touches have to fit its CAR, and how many these are only the tree knows.
                 Err(ClientError::CarTooLarge(_)) if most > 1 => most /= 2,
                 done => return done,
@@ -188,150 +188,65 @@ impl Service {
         }
     }
 
-    fn done(&self) -> MutexGuard<'_, BTreeMap<BucketId, String>> {
-        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether a space is as it was when nothing was left to do.
+    fn is_done(&self, bucket: &Listed) -> bool {
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let holds = |until: &Option<Instant>| until.is_none_or(|until| Instant::now() < until);
+        done.get(&bucket.id).is_some_and(|(root, until)| *root == bucket.root && holds(until))
     }
 
-    /// What waits in the queue for this service and has a right to it. Whatever else lies there is passed over, and stays.
-    async fn queue(&self, replica: &Replica) -> Result<Vec<Asked>, ClientError> {
-        let (mut found, mut after, mut revocations) = (Vec::new(), None, None);
-        loop {
-            let (some, next) = self.page(replica, after.as_deref())?;
-            for asked in some {
-                if !self.is_revoked(replica.space(), &asked, &mut revocations).await? {
-                    found.push(asked);
-                }
-                if found.len() == ASKED_MAX {
-                    return Ok(found);
-                }
+    /// Leaves a space alone, as long as it is as it is, and at most `until` then. Nothing was changed.
+    fn done(&self, bucket: &Listed, until: Option<Instant>) -> bool {
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.insert(bucket.id.clone(), (bucket.root.clone(), until));
+        false
+    }
+
+    /// Runs that aren't over. The newest push that wrote a receipt is looked for: if a reorganisation took it back, so is the one
+    /// before, and what they wrote is to be written again. The newest that is there was made on top of all before it.
+    async fn recheck(&self, space: &BucketId, epoch: i64) -> Result<BTreeMap<Cid, Run>, ClientError> {
+        let mut runs = self.runs.open_ends(space)?;
+        let push = |run: &Run| if let Written::By(push, height) = run.written { Some((height, push)) } else { None };
+        let mut pushes: BTreeSet<_> = runs.values().filter_map(push).collect();
+        let mut gone = BTreeSet::new();
+        while let Some((_, push)) = pushes.pop_last() {
+            if self.has(space, &push).await? {
+                break;
             }
-            after = next;
-            if after.is_none() {
-                return Ok(found);
+            self.note(format!("{space}: {push} was taken back"));
+            gone.insert(push);
+        }
+        let mut changed = Vec::new();
+        for run in runs.values_mut() {
+            match run.written {
+                Written::By(push, _) if gone.contains(&push) => run.written = Written::No,
+                Written::By(_, height) if height.saturating_add(FINALITY) <= epoch => run.written = Written::Final,
+                _ => continue,
             }
+            changed.push(run.clone());
         }
+        self.step("runs checked", async { self.runs.put_all(space, &changed, &Keys::new()) }).await?;
+        runs.retain(|_, run| !run.last || run.written == Written::No);
+        Ok(runs)
     }
 
-    /// Those of the next keys of the queue that are for this service, as far as they tell themselves, and where to go on.
-    fn page(&self, replica: &Replica, after: Option<&str>) -> Result<(Vec<Asked>, Option<String>), SpaceError> {
-        let (service, space, now) = (self.key.did(), replica.space(), millis() / 1000);
-        replica.read(|kept| {
-            let page = kept.view()?.list(Kind::Queue.prefix(), after, OPS_MAX)?;
-            let mut found = Vec::new();
-            for (key, value) in page.entries {
-                let car = if let Ipld::Link(cid) = &value { kept.block(cid)? } else { None };
-                found.extend(asked(&key, &value, car, &service, space, now));
-            }
-            Ok((found, page.next))
-        })
-    }
-
-    /// Whether the chain says that a delegation behind an invocation was taken back.
-    async fn is_revoked(
-        &self,
-        space: &BucketId,
-        asked: &Asked,
-        known: &mut Option<Revocations>,
-    ) -> Result<bool, ClientError> {
-        if asked.marks.is_empty() {
-            return Ok(false);
+    /// Whether a CAR ran with success, as the chain says now.
+    async fn has(&self, space: &BucketId, car: &CarId) -> Result<bool, ClientError> {
+        match self.client.fetch_receipt(space, car).await {
+            Ok(fetched) => Ok(fetched.receipt.out.is_ok()),
+            Err(ClientError::ReceiptNotFound(_) | ClientError::ReceiptPending { .. }) => Ok(false),
+            Err(error) => Err(error),
         }
-        let revocations = match known {
-            Some(revocations) => revocations,
-            None => known.insert(self.client.revocations(space).await?),
-        };
-        let Some((delegation, by)) = revocations.first(asked.marks.iter().cloned()).await? else { return Ok(false) };
-        self.note(format!("{space}: {} isn't run: {by} took back delegation {delegation}", asked.invocation));
-        Ok(true)
-    }
-
-    /// Begins what is asked for the first time, and adds blobs to the bucket's store.
-    async fn begin(&self, space: &Space, asked: &[Asked], known: &mut BTreeMap<Cid, Run>) -> Result<(), ClientError> {
-        for Asked { ran, .. } in asked {
-            if let Some(run) = self.runs.get(&space.id, ran)? {
-                known.insert(*ran, run);
-            }
-        }
-        let stored = self.stored(space, asked).await?;
-        let sweeper = Sweeper { key: &self.key, space: &space.id };
-        sweeper.begin(asked, known, |link| stored.contains(link));
-        // From here on the runs are remembered, whatever becomes of the queue.
-        self.step("runs begin", async { self.runs.put_all(&space.id, known.values()) }).await?;
-        for run in known.values_mut().filter(|run| !run.added) {
-            let Ok(blob) = answer::blob(&run.task) else { continue };
-            match self.add(space, &run.ran, &blob).await {
-                Ok(Ok(_)) => run.added = true,
-                Ok(Err(failure)) => sweeper.refuse(run, failure),
-                // The bucket's delegations don't cover this one.
-                Err(ClientError::Denied(denied)) => {
-                    sweeper.refuse(run, Failure::new("Denied", denied.to_string()));
-                }
-                Err(error) => self.note(format!("{}: blob {}: {error}; will try again", space.id, blob.link)),
-            }
-            self.step("runs added", async { self.runs.put(&space.id, run) }).await?;
-        }
-        Ok(())
-    }
-
-    /// Those of the shards that are asked about that the bucket's store has.
-    async fn stored(&self, space: &Space, asked: &[Asked]) -> Result<BTreeSet<CarId>, ClientError> {
-        let mut stored = BTreeSet::new();
-        for link in asked.iter().flat_map(|asked| shards(&asked.task)) {
-            let (_, entry) = index::entry(self.client.gateway()?, &space.id, &link).await?;
-            if entry.is_some_and(|entry| entry.is_stored(space.term)) {
-                stored.insert(link);
-            }
-        }
-        Ok(stored)
-    }
-
-    /// Adds a blob to the bucket's store, in the same CAR however often this is called, and waits until the index knows.
-    async fn add(&self, space: &Space, ran: &Cid, blob: &Blob) -> Result<Result<Ipld, Failure>, ClientError> {
-        let task = store::add(&space.id, blob.link, blob.size, ran.hash().digest().to_vec());
-        let car = invocation(&self.key, task, Default::default(), &space.held, None, millis() / 1000)?;
-        let id = CarId::of::<NativeHasher>(&car);
-        let sent = self.step("chain add", self.client.invoke(CarParams::new(space.id.clone(), car))).await?;
-        self.note(format!("{}: added {} to its store (gas {})", space.id, blob.link, sent.gas_used));
-        Ok(self.step("index add", self.client.wait_receipt(&space.id, &id)).await?.receipt.out)
-    }
-
-    /// What became of the blobs of runs that aren't over.
-    async fn progress_of(
-        &self,
-        space: &Space,
-        runs: &BTreeMap<Cid, Run>,
-    ) -> Result<BTreeMap<Blob, BlobProgress>, ClientError> {
-        let mut progress = BTreeMap::new();
-        for blob in runs.values().filter(|run| !run.last).filter_map(|run| answer::blob(&run.task).ok()) {
-            let (_, entry) = index::entry(self.client.gateway()?, &space.id, &blob.link).await?;
-            let refused = |name: &str, why: &str| BlobProgress::Refused(Failure::new(name, why));
-            let stored = entry.as_ref().is_some_and(|entry| entry.is_stored(space.term));
-            let size = entry.as_ref().and_then(|entry| entry.car).map(|(_, size)| size);
-            let found = match entry.map(|entry| (entry.status, entry.put)) {
-                // Whoever was there first said how long it is.
-                Some(_) if size != Some(blob.size) => refused(
-                    "SizeMismatch",
-                    &format!("expected {} bytes, the store has an entry of other ones", blob.size),
-                ),
-                Some((Status::Receiving, Some(put))) => BlobProgress::Receiving { url: put.url, headers: put.headers },
-                Some((Status::Ok, _)) if stored => BlobProgress::Stored,
-                Some((Status::Ok, _)) => refused(
-                    "ProviderChanged",
-                    "expected the blob to be stored by this service, got another's word: add it again",
-                ),
-                Some((Status::Exceeds, _)) => refused("ExceedsLimit", "expected room for the blob, got none"),
-                Some((Status::Expired, _)) => refused("Expired", "expected the blob to be put in time, got none"),
-                _ => BlobProgress::Waiting,
-            };
-            progress.insert(blob, found);
-        }
-        Ok(progress)
     }
 
     /// Changes the space. An edit that came too late is planned anew, with the next look.
-    async fn push(&self, space: &Space, replica: &Replica, plan: Plan) -> Result<bool, ClientError> {
-        let Plan { ops, cars, runs } = plan;
-        let mut done = true;
+    async fn push(&self, space: &Space, replica: &Replica, plan: Plan, epoch: i64) -> Result<bool, ClientError> {
+        let Plan { ops, cars, runs, .. } = plan;
+        if runs.is_empty() {
+            return Ok(false);
+        }
+        // What the space says already, the push says that led to it.
+        let mut done = replica.read(|kept| Ok(kept.evidence()?.0))?.map(|push| (push, epoch));
         if !ops.is_empty() {
             let edit = Edit::new(ops).map_err(SpaceError::from)?;
             let prepared = replica.read(|kept| {
@@ -350,23 +265,22 @@ impl Service {
                 done = self.send(space, car).await?;
             }
         }
-        if done {
-            let written = |run: Run| Run { written: true, ..run };
-            let runs: Vec<_> = runs.into_values().filter(|run| !run.written).map(written).collect();
-            self.step("runs written", async { self.runs.put_all(&space.id, &runs) }).await?;
-        }
-        Ok(done)
+        let Some((push, height)) = done else { return Ok(false) };
+        let written = |run: Run| Run { written: Written::By(push, height), ..run };
+        let runs: Vec<_> = runs.into_values().filter(|run| run.written == Written::No).map(written).collect();
+        self.step("runs written", async { self.runs.put_all(&space.id, &runs, &Keys::new()) }).await?;
+        Ok(true)
     }
 
-    /// Sends an edit and tells whether it was taken.
-    async fn send(&self, space: &Space, car: Vec<u8>) -> Result<bool, ClientError> {
+    /// Sends an edit and tells, if it was taken, which push that is, and at which height.
+    async fn send(&self, space: &Space, car: Vec<u8>) -> Result<Option<(CarId, i64)>, ClientError> {
         let params = CarParams::new(space.id.clone(), car);
         if params.car.len() <= CAR_BYTES_MAX {
             // A receipt that is a failure would cost as much as one that isn't.
             let trial = self.client.simulate(&Message::Invoke(params.clone())).await?;
             if matches!(trial, Returned::Invoke(told) if told.ok == Some(false)) {
                 self.note(format!("{}: the space has changed meanwhile", space.id));
-                return Ok(false);
+                return Ok(None);
             }
         }
         let id = CarId::of::<NativeHasher>(&params.car);
@@ -375,7 +289,7 @@ impl Service {
         let what = if taken { "wrote receipts" } else { "came too late with receipts" };
         self.note(format!("{}: {what} (gas {})", space.id, sent.gas_used));
         self.step("index edit", self.client.wait_receipt(&space.id, &id)).await?;
-        Ok(taken)
+        Ok(taken.then_some((id, sent.height)))
     }
 
     async fn step<T>(

@@ -1,10 +1,10 @@
 //! What a service decides, without a chain.
 
+mod offline;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use axum::routing::get;
 use bucket_core::car::{Car, Transaction};
 use bucket_core::cid::{CarId, Cid, DAG_CBOR, NativeHasher, RAW, SHA2_256, block_cid};
 use bucket_core::dag_cbor::Ipld;
@@ -15,17 +15,11 @@ use bucket_core::ucan::{DelegationDraft, InvocationDraft, Policy};
 use bucket_protocols::space::keys::{Kind, key_of};
 use bucket_protocols::space::standing::{Blob as Held, Recognised, Standing, recognise};
 use cid::multihash::Multihash;
-use fvm_shared::address::Address;
-use serde_json::json;
 
 use super::answer::{Answer, answer, blob as blob_of};
-use super::runs::Run;
-use super::sweep::{Asked, Plan, Progress, Sweeper, asked};
-use super::{ASKED_MAX, SPACES_MAX, Service};
+use super::runs::{Keys, Run, Written};
+use super::sweep::{Asked, Found, Plan, Progress, Sweeper, asked};
 use crate::identity::{Identity, IdentityKind};
-use crate::space::Replica;
-use crate::space::edit::Ops;
-use crate::{ActorClient, Gateway};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -67,9 +61,13 @@ fn queued(iss: &Identity, aud: Option<BucketId>, task: Task, exp: Option<u64>) -
     (Kind::Queue.key(&cid), Ipld::Link(CarId::of::<NativeHasher>(&car).to_cid()), car)
 }
 
-fn read((key, value, car): &(String, Ipld, Vec<u8>)) -> Option<Asked> {
+fn find((key, value, car): &(String, Ipld, Vec<u8>), ran: bool) -> Found {
     let (owner, service) = keys();
-    asked(key, value, Some(car.clone()), &service.did(), &owner.did(), NOW)
+    asked(key, value, Some(car.clone()), (&service.did(), &owner.did()), |_| ran, NOW)
+}
+
+fn read(entry: &(String, Ipld, Vec<u8>)) -> Option<Asked> {
+    if let Found::Asked(asked) = find(entry, false) { Some(*asked) } else { None }
 }
 
 /// An invocation that the owner addresses to the service.
@@ -82,6 +80,7 @@ fn ask(task: Task) -> Asked {
 #[derive(Default)]
 struct Bench {
     runs: BTreeMap<Cid, Run>,
+    said: Keys,
     space: BTreeMap<String, Ipld>,
     cars: BTreeMap<CarId, Vec<u8>>,
     adds: RefCell<Vec<CarId>>,
@@ -94,14 +93,18 @@ impl Bench {
         let (key, space) = (&service, &owner.did());
         let sweeper = Sweeper { key, space };
         let mut known: BTreeMap<_, _> = self.runs.clone();
-        known.retain(|ran, run| !run.last || !run.written || asked.iter().any(|asked| asked.ran == *ran));
-        sweeper.begin(asked, &mut known, |link| *link == CarId::of::<NativeHasher>(b"shard"));
+        let open = |run: &Run| !run.last || run.written == Written::No;
+        known.retain(|ran, run| open(run) || asked.iter().any(|asked| asked.ran == *ran));
+        let begin = (&mut self.said, self.runs.len() as u64);
+        sweeper.begin(asked, &mut known, begin, |link| *link == CarId::of::<NativeHasher>(b"shard"));
         for run in known.values_mut().filter(|run| !run.added) {
             self.adds.borrow_mut().push(blob_of(&run.task).unwrap().link);
             run.added = true;
         }
-        let plan = sweeper.plan(asked, known, 64, |_| progress.clone());
+        self.runs.extend(known.clone());
+        let plan = sweeper.plan(asked, known, self.said.clone(), 64, |_| progress.clone());
         self.runs.extend(plan.runs.clone());
+        self.said = plan.said.clone();
         plan
     }
 
@@ -115,7 +118,7 @@ impl Bench {
         }
         self.cars.extend(plan.cars.clone());
         for ran in plan.runs.keys() {
-            self.runs.get_mut(ran).unwrap().written = true;
+            self.runs.get_mut(ran).unwrap().written = Written::Final;
         }
     }
 
@@ -154,7 +157,8 @@ fn only_what_is_addressed_to_the_service_by_right_is_taken() {
     ] {
         assert!(read(&other).is_none(), "{what}");
     }
-    assert!(asked(&good.0, &good.1, None, &service.did(), &owner.did(), NOW).is_none());
+    let absent = asked(&good.0, &good.1, None, (&service.did(), &owner.did()), |_| false, NOW);
+    assert!(matches!(absent, Found::Later));
 }
 
 #[test]
@@ -208,6 +212,84 @@ fn a_blob_without_room_is_refused_by_a_receipt() {
     let key = key_of(&ask.task).unwrap();
     assert_eq!(bench.recognised(&key).blob(), Some(Held::Refused { name: "ExceedsLimit".into() }));
     assert!(!bench.recognised(&key).is_ok());
+}
+
+/// A new invocation for the same key.
+fn sized(content: &[u8], size: Option<i128>, nonce: u8) -> Task {
+    let mut task = blob(content, nonce);
+    let Some(Ipld::Map(blob)) = task.args.get_mut("blob") else { panic!("a blob") };
+    blob.remove("size");
+    blob.extend(size.map(|size| ("size".to_owned(), Ipld::Integer(size))));
+    task
+}
+
+/// What the service has signed that it has, it has: another invocation, of a wrong size or one that was refused before, takes
+/// nothing back. A new one that comes to something follows, and leads back by its origin.
+#[test]
+fn a_blob_that_is_stored_stays_so() {
+    let mut bench = Bench::default();
+    let asks = [blob(b"content", 0), blob(b"content", 1), sized(b"content", Some(8), 2), sized(b"content", None, 3)];
+    let [expired, good, wrong, without] = asks.map(ask);
+    let key = key_of(&good.task).unwrap();
+    let once = |bench: &mut Bench, ask: &Asked, progress: Progress| {
+        let plan = bench.look(std::slice::from_ref(ask), progress);
+        bench.write(&plan);
+        bench.recognised(&Kind::Receipt.key(&ask.ran))
+    };
+    let late = || Progress::Refused(Failure::new("Expired", "late"));
+    let first = once(&mut bench, &expired, late());
+    assert_eq!(bench.recognised(&key).car, first.car);
+    let second = once(&mut bench, &good, receiving());
+    assert_eq!((bench.recognised(&key).car, second.receipt.origin), (second.car, Some(first.car)));
+    let third = once(&mut bench, &good, Progress::Stored);
+    assert_eq!((bench.recognised(&key).car, third.receipt.origin), (third.car, Some(second.car)));
+    assert!(third.is_ok());
+    let size = Progress::Refused(Failure::new("SizeMismatch", "8 bytes"));
+    for (other, progress) in [(&expired, late()), (&wrong, size), (&without, Progress::Waiting), (&good, late())] {
+        let said = once(&mut bench, other, progress);
+        assert_eq!(said.is_ok(), other.ran == good.ran);
+        assert_eq!(bench.recognised(&key).car, third.car, "{:?}", other.task);
+    }
+    let again = once(&mut bench, &ask(blob(b"content", 4)), Progress::Stored);
+    assert_eq!((bench.recognised(&key).car, again.receipt.origin), (again.car, Some(third.car)));
+}
+
+#[test]
+fn times_are_those_of_the_first_look() {
+    let (owner, service) = keys();
+    let late = queued(&owner, Some(service.did()), blob(b"a", 0), Some(NOW - 1));
+    assert!(matches!(find(&late, false), Found::Other));
+    assert!(matches!(find(&late, true), Found::Asked(_)), "it ran, and moves again");
+    let stranger = queued(&key(3), Some(service.did()), blob(b"a", 0), Some(NOW - 1));
+    assert!(matches!(find(&stranger, true), Found::Other));
+    // A delegation whose time hasn't come.
+    for (nbf, taken) in [(NOW - 1, true), (NOW + 9, false)] {
+        let draft = DelegationDraft {
+            iss: owner.did(),
+            aud: key(3).did(),
+            sub: Some(owner.did()),
+            cmd: "/".into(),
+            pol: Policy::default(),
+            nonce: vec![],
+            meta: None,
+            nbf: Some(nbf),
+            exp: None,
+        };
+        let delegation = draft.seal(&owner.public(), |message| owner.sign(message));
+        let mut transaction = Transaction::<NativeHasher>::default();
+        let prf = vec![transaction.write_block(DAG_CBOR, &delegation)];
+        let (iss, task) = (key(3), blob(b"a", 0));
+        let (public, aud) = (iss.public(), Some(service.did()));
+        let draft = InvocationDraft { iss: iss.did(), aud, task, prf, meta: None, exp: None, iat: None, cause: None };
+        let cid = transaction.write_block(DAG_CBOR, &draft.seal(&public, |message| iss.sign(message)));
+        let car = transaction.commit().unwrap();
+        let link = Ipld::Link(CarId::of::<NativeHasher>(&car).to_cid());
+        match find(&(Kind::Queue.key(&cid), link, car), false) {
+            Found::Asked(_) => assert!(taken),
+            Found::Later => assert!(!taken),
+            Found::Other => panic!("it is the service's"),
+        }
+    }
 }
 
 #[test]
@@ -290,69 +372,4 @@ fn what_is_too_large_for_a_receipt_is_not_taken() {
     let (owner, service) = keys();
     let args = map([("x", Ipld::Bytes(vec![0; 70_000]))]);
     assert!(read(&queued(&owner, Some(service.did()), task("/no/such", args, 0), None)).is_none());
-}
-
-/// A service in a directory of its own, whose index is at `url`, without a node.
-fn offline(url: &str) -> (tempfile::TempDir, Service) {
-    let dir = tempfile::tempdir().unwrap();
-    let rpc = bucket_rpc::Client::new("http://127.0.0.1:1", None).unwrap();
-    let client = ActorClient::new(rpc, Address::new_id(1000)).with_gateway(Gateway::new(url).unwrap());
-    let service = Service::open(client, keys().1, dir.path()).unwrap();
-    (dir, service)
-}
-
-#[tokio::test]
-async fn junk_in_the_queue_hides_nothing() {
-    let (owner, service) = keys();
-    let (dir, served) = offline("http://127.0.0.1:1");
-    let replica = Replica::new(dir.path(), owner.did());
-    // As if the space said so.
-    let put = |(key, value, car): &(String, Ipld, Vec<u8>)| {
-        let ops = Ops::new([(key.clone(), Some(value.clone()))]).unwrap();
-        replica.write(|kept| {
-            kept.make(&owner.did(), &owner, &[], ops)?;
-            kept.put_block(car)
-        })
-    };
-    let at = |number: u8| task("/no/such", map([]), number);
-    let invocations = (0..20).map(|n| queued(&owner, Some(service.did()), at(n), None));
-    let good = invocations.max_by_key(|(key, ..)| key.clone()).expect("one of them comes last");
-    // Strangers address the service.
-    let junk: Vec<_> = (20..=220).map(|n| queued(&key(3), Some(service.did()), at(n), None)).collect();
-    assert!(junk.iter().filter(|junk| junk.0 < good.0).count() > ASKED_MAX);
-    junk.iter().for_each(|junk| put(junk).unwrap());
-    assert!(served.queue(&replica).await.unwrap().is_empty());
-    put(&good).unwrap();
-    let found = served.queue(&replica).await.unwrap();
-    assert_eq!(found.iter().map(|asked| &asked.key).collect::<Vec<_>>(), [&good.0]);
-}
-
-/// The index answers about a bucket when it is asked about as many as are served at a time.
-#[tokio::test]
-async fn several_spaces_are_served_at_a_time() {
-    let together = Arc::new(tokio::sync::Barrier::new(SPACES_MAX));
-    let spaces = (0..SPACES_MAX as u8).map(|n| json!({"id": key(n + 10).did(), "root": "r", "halted": null}));
-    let page =
-        |items: Vec<serde_json::Value>| json!({"head": {"epoch": 1, "tipset": []}, "items": items, "cursor": null});
-    let all = page(spaces.collect());
-    let rows = move || {
-        let together = together.clone();
-        async move {
-            together.wait().await;
-            axum::Json(page(vec![]))
-        }
-    };
-    let router = axum::Router::new()
-        .route("/v1/buckets", get(move || async move { axum::Json(all) }))
-        .route("/v1/buckets/{did}/kv", get(rows));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    let (_dir, served) = offline(&url);
-    assert_eq!(served.once().await.unwrap(), 0);
-    assert_eq!(
-        served.done.lock().unwrap().len(),
-        SPACES_MAX,
-        "none of them names this service, so there is nothing to do"
-    );
 }
