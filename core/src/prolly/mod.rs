@@ -126,7 +126,10 @@ pub fn config<H: Hasher>() -> (Cid, Vec<u8>) {
     let int = |n: u64| Ipld::Integer(n.into());
     let strategy = Ipld::List(vec![int(FACTOR.into()), int(SHA2_256)]);
     let strategy = dag_cbor::map([("hashThreshold", strategy)]);
-    let block = Ipld::List(vec![int(MIN as u64), int(MAX as u64), int(DAG_CBOR), int(SHA2_256), strategy]);
+    let (cid_version, whole_hash) = (int(1), Ipld::Null);
+    let sizes = [int(MIN as u64), int(MAX as u64)];
+    let names = [cid_version, int(DAG_CBOR), int(SHA2_256), whole_hash];
+    let block = Ipld::List(sizes.into_iter().chain(names).chain([strategy]).collect());
     let bytes = dag_cbor::encode(&block);
     (block_cid::<H>(DAG_CBOR, &bytes), bytes)
 }

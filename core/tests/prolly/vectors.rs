@@ -193,7 +193,7 @@ fn value_of(json: &Value) -> Ipld {
 fn config_block() -> Vec<u8> {
     let int = |n: i128| Ipld::Integer(n);
     let strategy = Ipld::Map([("hashThreshold".into(), Ipld::List(vec![int(FACTOR.into()), int(0x12)]))].into());
-    encode(&Ipld::List(vec![int(MIN as i128), int(MAX as i128), int(0x71), int(0x12), strategy]))
+    encode(&Ipld::List(vec![int(MIN as i128), int(MAX as i128), int(1), int(0x71), int(0x12), Ipld::Null, strategy]))
 }
 
 fn trees() -> Vec<(Case, Entries)> {
