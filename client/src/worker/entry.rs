@@ -16,8 +16,8 @@ use bucket_protocols::store::effects::{
 use bucket_protocols::store::event::EXPIRE;
 use bucket_protocols::store::{Outbox, idempotency_key};
 
-use super::ledger::{Allocation, Attempt, Claim, Key, Ledger};
-use super::{Inner, Service, WorkerError};
+use super::ledger::{Allocation, Attempt, Capacity, Claim, Key, Ledger};
+use super::{Inner, Service, Settings, WorkerError};
 
 /// A signed URL that is older is made anew before anybody is told of it, in seconds: it was made before a crash or an outage.
 const SIGNED_SECONDS_MAX: u64 = 600;
@@ -57,6 +57,7 @@ impl Turn<'_> {
     async fn attempt(&self, number: u64, items: &[&Item]) -> Result<(), WorkerError> {
         let effects: Vec<Effect> = items.iter().map(|item| item.effect.clone()).collect();
         let (mut memo, mut unanswered, mut first) = (Memo::new(), BTreeSet::<Cid>::new(), Ok(()));
+        let mut there = false;
         while let Step::Run(mut jobs) = effect::next::<NativeHasher>(&effects, &memo) {
             jobs.retain(|ready| !unanswered.contains(&ready.id));
             if jobs.is_empty() {
@@ -65,10 +66,18 @@ impl Turn<'_> {
             // What was put in time doesn't expire because the worker was late.
             jobs.sort_by_key(|ready| ready.job.cmd == EXPIRE);
             for ready in jobs {
+                // And what is there doesn't because the bucket couldn't be told yet.
+                if there && ready.job.cmd == EXPIRE {
+                    unanswered.insert(ready.id);
+                    continue;
+                }
                 match self.job(number, items, &ready).await {
                     // The entry is another now. What is left to do the index will say.
                     Ok(Some(_)) if is_event(&ready.job) => return first,
-                    Ok(Some(outcome)) => drop(memo.insert(ready.id, outcome)),
+                    Ok(Some(outcome)) => {
+                        there |= outcome.is_ok() && matches!(ready.job.cmd.as_str(), STAT | WATCH);
+                        memo.insert(ready.id, outcome);
+                    }
                     other => {
                         unanswered.insert(ready.id);
                         first = first.and(other.map(drop));
@@ -120,9 +129,10 @@ impl Turn<'_> {
         Ok(matches!(self.told(asked, answer), Allocation::Allocated(_)))
     }
 
-    fn claim(&self, asked: &Asked<'_>) -> (Attempt, Claim, u64) {
+    fn claim(&self, asked: &Asked<'_>) -> (Attempt, Claim, Capacity) {
         let claim = Claim { size: self.outbox.size, since: asked.since };
-        (asked.at.clone(), claim, self.inner.settings.capacity)
+        let Settings { capacity, total, .. } = self.inner.settings;
+        (asked.at.clone(), claim, Capacity { each: capacity, total: total.unwrap_or(u64::MAX) })
     }
 
     fn told(&self, asked: &Asked<'_>, answer: Allocation) -> Allocation {

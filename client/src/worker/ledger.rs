@@ -52,6 +52,22 @@ pub struct Claim {
     pub since: i64,
 }
 
+/// Bytes that may be allocated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// For each bucket.
+    pub each: u64,
+    /// For all of them together.
+    pub total: u64,
+}
+
+impl Capacity {
+    /// So many for each bucket, for however many.
+    pub fn each(each: u64) -> Self {
+        Self { each, total: u64::MAX }
+    }
+}
+
 /// How an attempt stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -74,11 +90,11 @@ type Change = (Attempt, Record, Record);
 pub enum Allocation {
     /// The bytes are the attempt's; so many of them are new, 0 when it had them already.
     Allocated(u64),
-    /// The bucket's capacity doesn't allow for it.
+    /// The bucket's capacity doesn't allow for it, or that of all buckets.
     Exceeded {
-        /// Bytes that the bucket has allocated.
+        /// Bytes that are allocated.
         used: u64,
-        /// Bytes that it may have.
+        /// Bytes that may be.
         capacity: u64,
     },
     /// It was freed: who still asks is late.
@@ -147,8 +163,8 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Gives an attempt its bytes, if a bucket of this capacity has room for them. Once denied or freed, an attempt stays so.
-    pub fn allocate(&self, at: &Attempt, claim: Claim, capacity: u64) -> Result<Allocation, LedgerError> {
+    /// Gives an attempt its bytes, if there is room for them. Once denied or freed, an attempt stays so.
+    pub fn allocate(&self, at: &Attempt, claim: Claim, capacity: Capacity) -> Result<Allocation, LedgerError> {
         self.judge(at, claim, capacity, |(standing, before)| match standing {
             Standing::Allocated => before == claim,
             Standing::Denied => before == claim,
@@ -157,7 +173,7 @@ impl Ledger {
     }
 
     /// The same for an attempt of which the chain says that it has room: where that isn't so, a reorganisation took back why.
-    pub fn keep(&self, at: &Attempt, claim: Claim, capacity: u64) -> Result<Allocation, LedgerError> {
+    pub fn keep(&self, at: &Attempt, claim: Claim, capacity: Capacity) -> Result<Allocation, LedgerError> {
         self.judge(at, claim, capacity, |(standing, before)| {
             standing == Standing::Allocated && before.size == claim.size
         })
@@ -168,7 +184,7 @@ impl Ledger {
         &self,
         at: &Attempt,
         claim: Claim,
-        capacity: u64,
+        capacity: Capacity,
         stands: impl Fn(Record) -> bool,
     ) -> Result<Allocation, LedgerError> {
         // Most of the time it is asked once more, and a transaction waits for the disk.
@@ -180,18 +196,22 @@ impl Ledger {
             let (known, used) = (record(&attempts, at)?, used(&table, &at.bucket)?);
             match known.filter(|known| stands(*known)).map(|(standing, _)| standing) {
                 Some(Standing::Allocated) => return Ok(Allocation::Allocated(0)),
-                Some(Standing::Denied) => return Ok(Allocation::Exceeded { used, capacity }),
+                Some(Standing::Denied) => return Ok(Allocation::Exceeded { used, capacity: capacity.each }),
                 Some(Standing::Freed) => return Ok(Allocation::Freed),
                 None => {}
             }
             let had = known.map_or(0, allocated);
             let others = less(used, had)?;
-            let sum = others.checked_add(claim.size).filter(|sum| *sum <= capacity);
-            let (standing, answer) = match sum {
-                Some(_) => (Standing::Allocated, Allocation::Allocated(claim.size.saturating_sub(had))),
-                None => (Standing::Denied, Allocation::Exceeded { used: others, capacity }),
+            let bounds = [(others, capacity.each), (less(all(&table)?, had)?, capacity.total)];
+            let full = |(used, capacity): &(u64, u64)| used.checked_add(claim.size).is_none_or(|sum| sum > *capacity);
+            let (standing, sum, answer) = match bounds.into_iter().find(full) {
+                None => {
+                    let new = claim.size.saturating_sub(had);
+                    (Standing::Allocated, others.saturating_add(claim.size), Allocation::Allocated(new))
+                }
+                Some((used, capacity)) => (Standing::Denied, others, Allocation::Exceeded { used, capacity }),
             };
-            table.insert(at.bucket.as_str(), sum.unwrap_or(others))?;
+            table.insert(at.bucket.as_str(), sum)?;
             attempts.insert(at.key(), encode((standing, claim)))?;
             Ok(answer)
         })
@@ -364,6 +384,14 @@ fn less(used: u64, size: u64) -> Result<u64, redb::Error> {
 
 fn used(table: &impl ReadableTable<&'static str, u64>, bucket: &BucketId) -> Result<u64, redb::Error> {
     Ok(table.get(bucket.as_str())?.map_or(0, |used| used.value()))
+}
+
+/// Bytes that all buckets have.
+fn all(table: &impl ReadableTable<&'static str, u64>) -> Result<u64, redb::Error> {
+    table.iter()?.try_fold(0u64, |sum, bucket| {
+        let used = bucket?.1.value();
+        sum.checked_add(used).ok_or_else(|| corrupted(format!("{sum} bytes and {used}")))
+    })
 }
 
 type Attempts<'a> = (&'a str, &'a [u8], u64);

@@ -39,6 +39,8 @@ use s3::{Head, S3, S3Error};
 pub struct Settings {
     /// Bytes that each bucket may have.
     pub capacity: u64,
+    /// Bytes that all of them together may have; `None` for no bound.
+    pub total: Option<u64>,
     /// Epochs that an effect has to be old before anything is done for it: younger ones a reorganisation may take back.
     pub confidence: u64,
     /// The buckets that it serves, of those that name it; `None` for all of them.
@@ -52,7 +54,8 @@ pub struct Settings {
 impl Settings {
     /// A worker that gives each bucket so many bytes.
     pub fn new(capacity: u64) -> Self {
-        Self { capacity, confidence: 0, buckets: None, poll: Duration::from_secs(5), pauses: Pauses::default() }
+        let (poll, pauses) = (Duration::from_secs(5), Pauses::default());
+        Self { capacity, total: None, confidence: 0, buckets: None, poll, pauses }
     }
 }
 

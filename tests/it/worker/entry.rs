@@ -1,5 +1,6 @@
 //! What becomes of an entry: the whole way from `add` to its end, and each branch.
 
+use bucket_client::worker::Settings;
 use bucket_client::worker::ledger::{Attempt, Record, Standing};
 use bucket_protocols::store::Status;
 use bucket_tests::cars::id;
@@ -83,6 +84,22 @@ fn over_capacity_is_an_error_until_there_is_room() {
     standings.sort_by_key(|(first, number, _)| (!first, *number));
     let expected = [(true, 1, Standing::Freed), (false, 1, Standing::Denied), (false, 2, Standing::Allocated)];
     assert_eq!(standings, expected);
+}
+
+#[test]
+fn buckets_share_the_total() {
+    let mut shop = Shop::new();
+    let other = served(&mut shop.world, 7, &service());
+    shop.start(Settings { total: Some(CAPACITY), ..Settings::new(CAPACITY) });
+    let (first, second) = (car("first", 600), car("second", 401));
+    shop.add(&first).unwrap();
+    shop.good_turn();
+    for (size, status) in [(401, Status::Exceeds), (400, Status::Receiving)] {
+        shop.add_to(&other, id(&second), size).unwrap();
+        shop.good_turn();
+        assert_eq!(shop.entry_of(&other, &id(&second)).status, status, "{size}");
+    }
+    shop.stands(&first, Status::Receiving);
 }
 
 #[test]

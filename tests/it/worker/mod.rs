@@ -86,21 +86,29 @@ impl Shop {
 
     /// A client whose messages nobody else sends.
     pub fn payer(&self) -> ActorClient {
+        self.payer_at(self.world.devnet.url())
+    }
+
+    fn payer_at(&self, node: &str) -> ActorClient {
         let account = self.world.devnet.account(PAYER).unwrap();
         let key = Key::from_secret(&account.private_key()).unwrap();
-        let rpc = bucket_rpc::Client::new(self.world.devnet.url(), None).unwrap();
+        let rpc = bucket_rpc::Client::new(node, None).unwrap();
         ActorClient::new(rpc, self.world.clients[0].address()).with_signer(key).with_gateway(self.world.gateway.clone())
     }
 
     /// Starts a worker over what the one before left.
     pub fn start(&mut self, settings: Settings) {
+        self.start_as(self.payer(), settings);
+    }
+
+    fn start_as(&mut self, payer: ActorClient, settings: Settings) {
         self.worker = None;
         let s3 = Client::new(&self.s3.settings(CARS)).unwrap();
         self.runtime.block_on(s3.check()).unwrap();
         let ledger = Ledger::open(self.data.path()).unwrap();
         let notes = self.notes.clone();
         let progress = Progress::new(move |step| notes.lock().unwrap().push(step.to_string()));
-        self.worker = Some(Worker::new(self.payer(), service(), s3, ledger, settings).with_progress(progress));
+        self.worker = Some(Worker::new(payer, service(), s3, ledger, settings).with_progress(progress));
     }
 
     /// Lets the worker do what it can; answers how much of it failed.

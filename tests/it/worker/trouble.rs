@@ -1,6 +1,8 @@
 //! What goes wrong around the worker stays where it is.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bucket_client::store::index;
@@ -13,12 +15,15 @@ use bucket_core::effect::Job;
 use bucket_core::task::Task;
 use bucket_devnet::node::Reorg;
 use bucket_protocols::store::{self, Status, event};
-use bucket_rpc::methods::MpoolGetNonce;
+use bucket_rpc::RpcMethod as _;
+use bucket_rpc::methods::{MpoolGetNonce, StateCall};
 use bucket_tests::cars::id;
 use bucket_tests::keys::{self, chain, ed25519};
 use bucket_tests::s3::S3;
 use bucket_tests::{User, World};
 use reqwest::StatusCode;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 
 use super::{CAPACITY, Shop, car, served, service, signed};
 
@@ -65,7 +70,7 @@ fn a_store_that_is_busy_is_no_lack_of_room() {
     shop.add(&one).unwrap();
     let address = close(&mut shop);
     let busy = axum::Router::new().fallback(|| async { (StatusCode::SERVICE_UNAVAILABLE, [("connection", "close")]) });
-    let listener = shop.runtime.block_on(tokio::net::TcpListener::bind(address)).unwrap();
+    let listener = shop.runtime.block_on(TcpListener::bind(address)).unwrap();
     let serving = shop.runtime.spawn(async { axum::serve(listener, busy).await });
     assert_eq!(shop.turn(), 1);
     shop.stands(&one, Status::Active);
@@ -90,6 +95,47 @@ fn a_store_that_is_away_keeps_nothing_from_expiring() {
     shop.pass(200);
     assert_eq!(shop.turn(), 1);
     shop.stands(&late, Status::Expired);
+}
+
+/// The URL of a node that is busy for the first trial, and passes everything else on to `node`.
+fn busy_once(runtime: &Runtime, node: &str) -> String {
+    let (node, busy) = (node.to_owned(), Arc::new(AtomicBool::new(true)));
+    let answer = move |body: String| {
+        let (node, busy) = (node.clone(), busy.clone());
+        async move {
+            if body.contains(StateCall::NAME) && busy.swap(false, Ordering::Relaxed) {
+                return (StatusCode::SERVICE_UNAVAILABLE, String::new());
+            }
+            let client = reqwest::Client::builder().no_proxy().build().unwrap();
+            let passed = client.post(&node).header("content-type", "application/json").body(body);
+            let answer = passed.send().await.unwrap();
+            (answer.status(), answer.text().await.unwrap())
+        }
+    };
+    let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).unwrap();
+    let url = format!("http://{}/rpc/v1", listener.local_addr().unwrap());
+    let router = axum::Router::new().fallback(answer);
+    runtime.spawn(async { axum::serve(listener, router).await });
+    url
+}
+
+#[test]
+fn what_is_there_does_not_expire_because_a_node_is_busy() {
+    let mut shop = Shop::open();
+    let close = car("close", 10);
+    shop.add(&close).unwrap();
+    shop.good_turn();
+    shop.stands(&close, Status::Receiving);
+    std::fs::write(shop.object(&close), &close).unwrap();
+    shop.pass(300);
+    let node = busy_once(&shop.runtime, shop.payer().chain().rpc().url());
+    shop.start_as(shop.payer_at(&node), Settings::new(CAPACITY));
+    assert_eq!(shop.turn(), 1, "{:#?}", shop.notes.lock().unwrap());
+    shop.stands(&close, Status::Receiving);
+    shop.good_turn();
+    shop.stands(&close, Status::Ok);
+    shop.nothing_waits();
+    assert_eq!(shop.events(), ["/store/add", "/store/receive", "/store/put"]);
 }
 
 #[test]

@@ -146,13 +146,13 @@ impl World {
         let (own, attempt) = (at(link, cell.attempt), cell.attempt);
         let claim = Claim { size: size(link), since: cell.since };
         match cell.status {
-            Some(Status::Active) => match self.ledger().allocate(&own, claim, CAPACITY).unwrap() {
+            Some(Status::Active) => match self.ledger().allocate(&own, claim, Capacity::each(CAPACITY)).unwrap() {
                 Allocation::Allocated(_) if there => self.tell(link, Event::Put(attempt)),
                 Allocation::Allocated(_) => self.tell(link, Event::Receive(attempt)),
                 Allocation::Exceeded { .. } => self.tell(link, Event::Exceed(attempt)),
                 Allocation::Freed => {}
             },
-            Some(Status::Receiving) => match self.ledger().keep(&own, claim, CAPACITY).unwrap() {
+            Some(Status::Receiving) => match self.ledger().keep(&own, claim, Capacity::each(CAPACITY)).unwrap() {
                 Allocation::Allocated(_) if there => self.tell(link, Event::Put(attempt)),
                 _ if late => self.tell(link, Event::Expire(attempt)),
                 _ => {}

@@ -19,50 +19,81 @@ fn opened() -> (tempfile::TempDir, Ledger) {
 fn an_attempt_is_allocated_once_and_freed_once() {
     let (_dir, ledger) = opened();
     let at = attempt(1, 1, 1);
-    assert_eq!(ledger.allocate(&at, claim(60), 100).unwrap(), Allocation::Allocated(60));
-    assert_eq!(ledger.allocate(&at, claim(60), 100).unwrap(), Allocation::Allocated(0));
+    assert_eq!(ledger.allocate(&at, claim(60), Capacity::each(100)).unwrap(), Allocation::Allocated(60));
+    assert_eq!(ledger.allocate(&at, claim(60), Capacity::each(100)).unwrap(), Allocation::Allocated(0));
     assert_eq!(ledger.used(&at.bucket).unwrap(), 60);
     assert_eq!(ledger.free(&at).unwrap(), 60);
     assert_eq!(ledger.free(&at).unwrap(), 0);
     assert_eq!(ledger.used(&at.bucket).unwrap(), 0);
-    assert_eq!(ledger.allocate(&at, claim(60), 100).unwrap(), Allocation::Freed);
+    assert_eq!(ledger.allocate(&at, claim(60), Capacity::each(100)).unwrap(), Allocation::Freed);
     // The next attempt is another one.
-    assert_eq!(ledger.allocate(&Attempt { number: 2, ..at }, claim(60), 100).unwrap(), Allocation::Allocated(60));
+    assert_eq!(
+        ledger.allocate(&Attempt { number: 2, ..at }, claim(60), Capacity::each(100)).unwrap(),
+        Allocation::Allocated(60)
+    );
 }
 
 #[test]
 fn what_was_denied_stays_denied() {
     let (_dir, ledger) = opened();
     let (first, second) = (attempt(1, 1, 1), attempt(1, 2, 1));
-    ledger.allocate(&first, claim(60), 100).unwrap();
+    ledger.allocate(&first, claim(60), Capacity::each(100)).unwrap();
     let exceeded = |used| Allocation::Exceeded { used, capacity: 100 };
-    assert_eq!(ledger.allocate(&second, claim(41), 100).unwrap(), exceeded(60));
+    assert_eq!(ledger.allocate(&second, claim(41), Capacity::each(100)).unwrap(), exceeded(60));
     ledger.free(&first).unwrap();
     // There is room now, but somebody may have been told that there was none.
-    assert_eq!(ledger.allocate(&second, claim(41), 100).unwrap(), exceeded(0));
-    assert_eq!(ledger.allocate(&attempt(1, 2, 2), claim(100), 100).unwrap(), Allocation::Allocated(100));
-    // Another bucket has its own.
-    assert_eq!(ledger.allocate(&attempt(2, 1, 1), claim(100), 100).unwrap(), Allocation::Allocated(100));
+    assert_eq!(ledger.allocate(&second, claim(41), Capacity::each(100)).unwrap(), exceeded(0));
     assert_eq!(
-        ledger.allocate(&attempt(2, 2, 1), claim(u64::MAX), u64::MAX).unwrap(),
+        ledger.allocate(&attempt(1, 2, 2), claim(100), Capacity::each(100)).unwrap(),
+        Allocation::Allocated(100)
+    );
+    // Another bucket has its own.
+    assert_eq!(
+        ledger.allocate(&attempt(2, 1, 1), claim(100), Capacity::each(100)).unwrap(),
+        Allocation::Allocated(100)
+    );
+    assert_eq!(
+        ledger.allocate(&attempt(2, 2, 1), claim(u64::MAX), Capacity::each(u64::MAX)).unwrap(),
         Allocation::Exceeded { used: 100, capacity: u64::MAX }
     );
+}
+
+#[test]
+fn all_buckets_share_the_total() {
+    let (dir, ledger) = opened();
+    let capacity = Capacity { each: 60, total: 100 };
+    let exceeded = |used, capacity| Allocation::Exceeded { used, capacity };
+    let (first, second) = (attempt(1, 1, 1), attempt(2, 1, 1));
+    assert_eq!(ledger.allocate(&first, claim(60), capacity).unwrap(), Allocation::Allocated(60));
+    assert_eq!(ledger.allocate(&attempt(1, 2, 1), claim(1), capacity).unwrap(), exceeded(60, 60));
+    assert_eq!(ledger.allocate(&second, claim(41), capacity).unwrap(), exceeded(60, 100));
+    assert_eq!(ledger.allocate(&attempt(2, 1, 2), claim(40), capacity).unwrap(), Allocation::Allocated(40));
+    // What an attempt has already counts once.
+    assert_eq!(ledger.keep(&first, claim(59), capacity).unwrap(), Allocation::Allocated(0));
+    drop(ledger);
+    let ledger = Ledger::open(dir.path()).unwrap();
+    assert_eq!(ledger.allocate(&attempt(3, 1, 1), claim(2), capacity).unwrap(), exceeded(99, 100));
+    ledger.free(&first).unwrap();
+    assert_eq!(ledger.allocate(&attempt(3, 1, 2), claim(60), capacity).unwrap(), Allocation::Allocated(60));
 }
 
 #[test]
 fn an_attempt_that_comes_with_another_size_has_that_one() {
     let (_dir, ledger) = opened();
     let at = attempt(1, 1, 1);
-    ledger.allocate(&at, claim(10), 100).unwrap();
-    assert_eq!(ledger.allocate(&at, claim(70), 100).unwrap(), Allocation::Allocated(60));
+    ledger.allocate(&at, claim(10), Capacity::each(100)).unwrap();
+    assert_eq!(ledger.allocate(&at, claim(70), Capacity::each(100)).unwrap(), Allocation::Allocated(60));
     assert_eq!(ledger.used(&at.bucket).unwrap(), 70);
-    assert_eq!(ledger.allocate(&at, claim(30), 100).unwrap(), Allocation::Allocated(0));
+    assert_eq!(ledger.allocate(&at, claim(30), Capacity::each(100)).unwrap(), Allocation::Allocated(0));
     assert_eq!(ledger.used(&at.bucket).unwrap(), 30);
-    assert_eq!(ledger.allocate(&at, claim(101), 100).unwrap(), Allocation::Exceeded { used: 0, capacity: 100 });
+    assert_eq!(
+        ledger.allocate(&at, claim(101), Capacity::each(100)).unwrap(),
+        Allocation::Exceeded { used: 0, capacity: 100 }
+    );
     assert_eq!(ledger.used(&at.bucket).unwrap(), 0);
     assert_eq!(ledger.free(&at).unwrap(), 0);
     // It was that size for which there was no room.
-    assert_eq!(ledger.allocate(&at, claim(100), 100).unwrap(), Allocation::Allocated(100));
+    assert_eq!(ledger.allocate(&at, claim(100), Capacity::each(100)).unwrap(), Allocation::Allocated(100));
 }
 
 #[test]
@@ -70,18 +101,25 @@ fn an_attempt_that_begins_in_another_history_is_judged_anew() {
     let (_dir, ledger) = opened();
     let (at, other) = (attempt(1, 1, 1), attempt(1, 2, 1));
     let later = Claim { since: 8, ..claim(60) };
-    ledger.allocate(&other, claim(60), 100).unwrap();
-    ledger.allocate(&at, claim(60), 100).unwrap();
-    assert_eq!(ledger.allocate(&at, later, 100).unwrap(), Allocation::Exceeded { used: 60, capacity: 100 });
+    ledger.allocate(&other, claim(60), Capacity::each(100)).unwrap();
+    ledger.allocate(&at, claim(60), Capacity::each(100)).unwrap();
+    assert_eq!(
+        ledger.allocate(&at, later, Capacity::each(100)).unwrap(),
+        Allocation::Exceeded { used: 60, capacity: 100 }
+    );
     ledger.free(&other).unwrap();
     // Denied in the one history, and in the other.
     for since in [7, 9] {
-        assert_eq!(ledger.allocate(&at, Claim { since, ..later }, 100).unwrap(), Allocation::Allocated(60), "{since}");
+        assert_eq!(
+            ledger.allocate(&at, Claim { since, ..later }, Capacity::each(100)).unwrap(),
+            Allocation::Allocated(60),
+            "{since}"
+        );
         assert_eq!(ledger.free(&at).unwrap(), 60);
     }
     // Freed, and the chain took back what ended it.
-    assert_eq!(ledger.keep(&at, later, 100).unwrap(), Allocation::Allocated(60));
-    assert_eq!(ledger.keep(&at, Claim { since: 99, ..later }, 100).unwrap(), Allocation::Allocated(0));
+    assert_eq!(ledger.keep(&at, later, Capacity::each(100)).unwrap(), Allocation::Allocated(60));
+    assert_eq!(ledger.keep(&at, Claim { since: 99, ..later }, Capacity::each(100)).unwrap(), Allocation::Allocated(0));
     assert_eq!(ledger.used(&at.bucket).unwrap(), 60);
 }
 
@@ -111,9 +149,9 @@ fn what_the_chain_let_go_is_freed() {
     ];
     for (entry, epoch, standing, size, certain) in cases {
         let (_dir, ledger) = opened();
-        ledger.allocate(&at, claim(60), 100).unwrap();
+        ledger.allocate(&at, claim(60), Capacity::each(100)).unwrap();
         let other = Attempt { link: CarId([2; 32]), ..at.clone() };
-        ledger.allocate(&other, claim(5), 100).unwrap();
+        ledger.allocate(&other, claim(5), Capacity::each(100)).unwrap();
         let entries = BTreeMap::from([(at.link, entry.clone())]);
         let Settled { freed, unsettled } = ledger.settle(&at.bucket, &entries, epoch).unwrap();
         assert_eq!(unsettled.is_empty(), certain, "{entry:?} at {epoch}");

@@ -9,6 +9,7 @@ use bucket_client::worker::s3::{S3, Settings as S3Settings};
 use bucket_client::worker::{self, Settings};
 use bucket_client::{ActorClient, ClientError, Progress};
 use bucket_core::did::BucketId;
+use clap::ArgGroup;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -17,14 +18,16 @@ use crate::output::{Answer, progress_line};
 
 /// Serve buckets: store the CARs that they are asked to store
 ///
-/// Serves every bucket whose provider is the key that --key names (`bucket store provide` makes it so), and keeps the CARs in
-/// an S3-compatible store. It is their spaces' service as well: invocations in a space's queue that are addressed to its key are
+/// Serves buckets whose provider is the key that --key names (`bucket store provide` makes it so), and keeps the CARs in an
+/// S3-compatible store. Anybody's bucket may name a key, and --from pays for what is told to it: --bucket says for whom to work, or
+/// --all for everybody. It is their spaces' service as well: invocations in a space's queue that are addressed to its key are
 /// run once and answered by signed receipts. Does what the buckets' outboxes ask for and tells them what came of it, with messages that --from
 /// pays for. It may be ended and started again at any moment: ctrl-c, SIGTERM and SIGKILL lose nothing. Whoever has the URL of
 /// an upload may put the CAR that it is for, so uploads go to --s3 as it is written here: others have to reach it too.
 ///
-/// Example: bucket worker --key service --s3 https://s3.example.com --s3-bucket cars --capacity 100GiB
+/// Example: bucket worker --key service --bucket did:key:zQ3s… --s3 https://s3.example.com --s3-bucket cars --capacity 100GiB
 #[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("served").required(true).args(["bucket", "all"]))]
 pub struct Worker {
     /// The service's key (a name or a DID): it signs events
     #[arg(long, value_name = "KEY", env = "BUCKET_WORKER_KEY")]
@@ -54,14 +57,21 @@ pub struct Worker {
     #[arg(long, value_name = "REGION", env = "AWS_REGION", default_value = "us-east-1")]
     region: String,
 
-    /// Serve this bucket; may be given several times. Default: every bucket that names the key as its provider, which anybody's
-    /// may
+    /// Serve this bucket and its space, if it names the key as its provider; may be given several times
     #[arg(long, value_name = "DID")]
     bucket: Vec<BucketId>,
+
+    /// Serve every bucket that names the key as its provider, which anybody's may
+    #[arg(long)]
+    all: bool,
 
     /// Bytes that each bucket may store, like 1000000, 500MiB or 2TiB
     #[arg(long, value_name = "BYTES", env = "BUCKET_WORKER_CAPACITY", value_parser = bytes)]
     capacity: u64,
+
+    /// Bytes that all buckets together may store. Default: --capacity for each
+    #[arg(long, value_name = "BYTES", env = "BUCKET_WORKER_TOTAL", value_parser = bytes)]
+    total: Option<u64>,
 
     /// Where it remembers what it allocated. Never begin with an empty one while buckets are served. Default: worker in the
     /// wallet's directory
@@ -79,7 +89,7 @@ pub struct Worker {
 
 impl Worker {
     pub async fn run(self, cx: &Context) -> Result<Answer, ClientError> {
-        let Self { key, bucket, capacity, data, poll, once, .. } = &self;
+        let Self { key, bucket, all, capacity, total, data, poll, once, .. } = &self;
         let key = cx.wallet()?.identity(key)?;
         let did = key.did();
         let s3 = S3::new(&self.s3())?;
@@ -90,9 +100,9 @@ impl Worker {
         // What --confidence asks for is asked of the effects: an event that is taken back is sent again.
         let chain = cx.signing_chain().await?.with_confidence(0).with_progress(Progress::default());
         let client = ActorClient::on(chain, cx.actor()?).with_gateway(cx.gateway()?);
-        let buckets = (!bucket.is_empty()).then(|| bucket.iter().cloned().collect());
-        let settings =
-            Settings { confidence, buckets, poll: Duration::from_secs_f64(*poll), ..Settings::new(*capacity) };
+        let buckets = (!all).then(|| bucket.iter().cloned().collect());
+        let (total, poll) = (*total, Duration::from_secs_f64(*poll));
+        let settings = Settings { total, confidence, buckets, poll, ..Settings::new(*capacity) };
         // What it wrote isn't looked at again.
         let waiting = ActorClient::on(client.chain().clone().with_confidence(confidence), client.address());
         let mut service = Service::open(waiting.with_gateway(cx.gateway()?), key.clone(), &data)?
@@ -117,7 +127,7 @@ impl Worker {
                         _ = term.recv() => {}
                     }
                 };
-                let (poll, never) = (Duration::from_secs_f64(*poll), std::future::pending);
+                let never = std::future::pending;
                 // Whatever is under way then is taken up by the next worker.
                 tokio::select! {
                     () = stop => {}
@@ -157,7 +167,32 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use clap::error::ErrorKind;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        worker: Worker,
+    }
+
+    fn line(rest: &str) -> Result<Worker, clap::Error> {
+        let given = "worker --key k --s3 http://s --s3-bucket b --s3-access-key k --s3-secret-key s --capacity 1GiB";
+        Line::try_parse_from(given.split(' ').chain(rest.split_whitespace())).map(|line| line.worker)
+    }
+
+    #[test]
+    fn it_has_to_be_told_for_whom() {
+        let refused = line("").unwrap_err();
+        assert!(refused.to_string().contains("<--bucket <DID>|--all>"), "{refused}");
+        assert_eq!(line("--all --bucket did:key:za").unwrap_err().kind(), ErrorKind::ArgumentConflict);
+        let some = line("--bucket did:key:za --bucket did:key:zb --total 2GiB").unwrap();
+        assert_eq!((some.bucket.len(), some.all, some.total), (2, false, Some(2 << 30)));
+        let all = line("--all").unwrap();
+        assert_eq!((all.bucket.len(), all.all, all.total), (0, true, None));
+    }
 
     #[test]
     fn sizes_have_units() {
