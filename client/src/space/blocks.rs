@@ -2,7 +2,7 @@
 //!
 //! - `NODES` is the head's tree and nothing else. What comes of a later head, over several requests, lies in `COMING`, which is
 //!   emptied when a head is taken.
-//! - `LINKS` counts the values with a link: of the head's tree, of edits that wait, and of own ones whose receipts aren't known.
+//! - `LINKS` counts the values with a link: of the head's tree, of edits that wait, and of own ones whose pushes aren't final.
 //!   As long as one has it, its block is in `BLOCKS`, or it is `WANTED`.
 
 use std::borrow::Cow;

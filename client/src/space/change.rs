@@ -12,7 +12,7 @@ use super::SpaceError;
 use super::edit::{Edit, EditDraft, Ops};
 use super::judge::{Judge, Room};
 use super::kept::{
-    AUTHOR, Author, EVIDENCE, Evidence, HEAD, Holds as _, Push, REFUSED, REVOKED, SERVICE, SIGNED, TRUST,
+    AUTHOR, Author, EVIDENCE, Evidence, Fate, HEAD, Holds as _, Push, REFUSED, REVOKED, SERVICE, SIGNED, TRUST,
 };
 use super::model::{Changes, State, includes, is_later};
 use super::store::{Change, EDITS, META, OWN, PUSHES, Read as _};
@@ -113,14 +113,12 @@ impl Change {
     pub fn make_anew(&self, space: &BucketId, key: &Identity, proofs: &[Vec<u8>]) -> Result<usize, SpaceError> {
         let mut stranded = self.stranded()?;
         stranded.retain(|edit| edit.author == key.did());
-        let state = self.state()?;
-        let waiting = self.own()?.into_iter().filter(|edit| state.edits().contains_key(&edit.cid));
-        let mut all: Vec<_> = stranded.iter().cloned().map(|edit| (edit, true)).collect();
-        all.extend(waiting.map(|edit| (edit, false)));
-        all.sort_by_key(|(edit, _)| (edit.time, edit.cid));
+        let mut own = self.own()?;
+        own.sort_by_key(|edit| (edit.time, edit.cid));
         let mut last = BTreeMap::new();
-        for (edit, lost) in &all {
-            last.extend(edit.ops.changes().map(|(key, value)| (key.to_owned(), (value.cloned(), *lost))));
+        for edit in &own {
+            let lost = stranded.contains(edit);
+            last.extend(edit.ops.changes().map(|(key, value)| (key.to_owned(), (value.cloned(), lost))));
         }
         let lost = last.into_iter().filter_map(|(key, (value, lost))| lost.then_some((key, value)));
         for ops in in_edits(lost.collect())? {
@@ -186,7 +184,27 @@ impl Change {
         self.put_tree(&self.head()?, head)?;
         self.set(HEAD, &head.to_ipld())?;
         self.set_evidence(evidence)?;
+        self.restore(head)?;
         self.tidy().map(drop)
+    }
+
+    /// Own edits that the head doesn't include wait again, if they don't: the chain took back what had them.
+    fn restore(&self, head: &Head) -> Result<(), SpaceError> {
+        let mut own = self.own()?;
+        own.retain(|edit| !includes(head, edit));
+        for edit in &own {
+            if !self.has(EDITS, &edit.cid.to_bytes())? {
+                self.put_edit(EDITS, edit)?;
+            }
+        }
+        for (car, push) in self.pushes()? {
+            if let Fate::Landed(epoch) = push.fate
+                && own.iter().any(|edit| push.edits.contains(&edit.cid))
+            {
+                self.put_push(&car, &Push { fate: Fate::TakenBack(epoch), ..push })?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn set_evidence(&self, Evidence { car, signed }: &Evidence) -> Result<(), SpaceError> {
@@ -199,21 +217,23 @@ impl Change {
         self.set(EVIDENCE, &Ipld::List(vec![link(*car), link(signed)]))
     }
 
-    /// Notes a push that is about to be sent.
-    pub fn begin_push(&self, car: &CarId, push: &Push) -> Result<(), SpaceError> {
-        let links = std::iter::once(&push.base).chain(&push.edits).copied().map(Ipld::Link);
-        self.put(PUSHES, &car.to_bytes(), &dag_cbor::encode(&Ipld::List(links.collect())))
+    /// Notes how a push stands.
+    pub fn put_push(&self, car: &CarId, push: &Push) -> Result<(), SpaceError> {
+        self.put(PUSHES, &car.to_bytes(), &dag_cbor::encode(&push.to_ipld()))
     }
 
-    /// Notes what became of a push. Edits of one that went through are on the chain.
-    pub fn end_push(&self, car: &CarId, done: bool) -> Result<(), SpaceError> {
-        if done {
-            let sent = self.pushes()?.remove(car).map(|push| push.edits).unwrap_or_default();
-            for edit in self.own()?.iter().filter(|edit| sent.contains(&edit.cid)) {
-                self.del_edit(OWN, edit)?;
-            }
-        }
+    /// Forgets a push: it failed, or never comes.
+    pub fn del_push(&self, car: &CarId) -> Result<(), SpaceError> {
         self.del(PUSHES, &car.to_bytes())
+    }
+
+    /// Forgets a push that the chain has for good, and the edits that it completed.
+    pub fn finish_push(&self, car: &CarId) -> Result<(), SpaceError> {
+        let done = self.pushes()?.remove(car).map(|push| push.edits).unwrap_or_default();
+        for edit in self.own()?.iter().filter(|edit| done.contains(&edit.cid)) {
+            self.del_edit(OWN, edit)?;
+        }
+        self.del_push(car)
     }
 }
 

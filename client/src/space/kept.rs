@@ -1,14 +1,15 @@
 //! What a replica's file holds, by its meaning.
 //!
-//! An edit that waits is among `EDITS`. One that was made here is among `OWN` as well, until a receipt said that the chain has
-//! it. An own edit that doesn't count any more without that is *stranded*, and is made anew before the next push: another device
-//! used its number for another edit, which the head includes, or its delegations ended.
+//! An edit that waits is among `EDITS`. One that was made here is among `OWN` as well, until the push that brought it to the chain
+//! is final: a head that doesn't include it, since the chain took back the one that did, lets it wait again. An own edit that
+//! doesn't count any more, though no push brought it, is *stranded*, and is made anew before the next push: another device used its
+//! number for another edit, which the head includes, or its delegations ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bucket_core::cid::{CarId, Cid, NativeHasher};
-use bucket_core::dag_cbor::{self, Ipld};
+use bucket_core::dag_cbor::{self, Ipld, map};
 use bucket_core::did::BucketId;
 use bucket_core::prolly::Tree;
 use bucket_protocols::space::head::Head;
@@ -49,13 +50,64 @@ pub struct Evidence {
     pub signed: Option<Vec<u8>>,
 }
 
-/// A push whose receipt isn't known.
+/// A push that was sent, until it is final or failed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Push {
     /// The root that it edits.
     pub base: Cid,
     /// The own edits that it completes.
     pub edits: Vec<Cid>,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// What became of a push, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Nothing is.
+    Unknown,
+    /// It went through, as the chain said at this epoch.
+    Landed(i64),
+    /// The chain, which said so at this epoch, has taken it back. Its message may come again.
+    TakenBack(i64),
+}
+
+impl Fate {
+    fn to_ipld(self) -> Option<Ipld> {
+        let (name, epoch) = match self {
+            Self::Unknown => return None,
+            Self::Landed(epoch) => ("landed", epoch),
+            Self::TakenBack(epoch) => ("takenBack", epoch),
+        };
+        Some(map([(name, Ipld::Integer(epoch.into()))]))
+    }
+
+    fn from_ipld(value: &Ipld) -> Option<Self> {
+        let Ipld::Map(fields) = value else { return None };
+        let epoch = |name| if let Ipld::Integer(epoch) = fields.get(name)? { i64::try_from(*epoch).ok() } else { None };
+        epoch("landed").map(Self::Landed).or_else(|| epoch("takenBack").map(Self::TakenBack))
+    }
+}
+
+impl Push {
+    /// One that is about to be sent.
+    pub fn new(base: Cid, edits: Vec<Cid>) -> Self {
+        Self { base, edits, fate: Fate::Unknown }
+    }
+
+    pub(super) fn to_ipld(&self) -> Ipld {
+        let links = std::iter::once(&self.base).chain(&self.edits).copied().map(Ipld::Link);
+        Ipld::List(links.chain(self.fate.to_ipld()).collect())
+    }
+
+    fn from_ipld(items: &[Ipld]) -> Option<Self> {
+        let (links, fate) = match items.split_last()? {
+            (Ipld::Link(_), _) => (items, Fate::Unknown),
+            (fate, links) => (links, Fate::from_ipld(fate)?),
+        };
+        let mut links = links.iter().map(|item| if let Ipld::Link(cid) = item { Some(*cid) } else { None });
+        Some(Self { base: links.next()??, edits: links.collect::<Option<_>>()?, fate })
+    }
 }
 
 fn broken(what: &str) -> SpaceError {
@@ -181,7 +233,7 @@ pub trait Holds: Read + Sized {
         text.map(|text| did(Ipld::String(text))).transpose()
     }
 
-    /// Edits that were made here and aren't known to be on the chain, in the order of their numbers.
+    /// Edits that were made here and aren't known to be on the chain for good, in the order of their numbers.
     fn own(&self) -> Result<Vec<Edit>, SpaceError> {
         let rows = self.below(OWN, &[])?;
         let mut own = rows.into_iter().map(|(_, bytes)| Edit::kept(bytes)).collect::<Result<Vec<_>, _>>()?;
@@ -189,14 +241,11 @@ pub trait Holds: Read + Sized {
         Ok(own)
     }
 
-    /// Pushes whose receipts aren't known.
+    /// Pushes that aren't known to be on the chain for good.
     fn pushes(&self) -> Result<BTreeMap<CarId, Push>, SpaceError> {
-        let link = |item| if let Ipld::Link(cid) = item { Ok(cid) } else { Err(broken("a CID")) };
         let read = |(car, push): (Vec<u8>, Vec<u8>)| {
             let car = CarId::try_from(&car[..]).map_err(|_| broken("a CAR's id"))?;
-            let mut links = list(&push, "a push")?.into_iter().map(link);
-            let base = links.next().ok_or_else(|| broken("a push"))??;
-            Ok((car, Push { base, edits: links.collect::<Result<_, _>>()? }))
+            Ok((car, Push::from_ipld(&list(&push, "a push")?).ok_or_else(|| broken("a push"))?))
         };
         self.below(PUSHES, &[])?.into_iter().map(read).collect()
     }

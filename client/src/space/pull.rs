@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use bucket_core::abi::Status;
 use bucket_core::car::Car;
 use bucket_core::cid::{CarId, NativeHasher};
 use bucket_core::dag_cbor::Ipld;
@@ -15,6 +14,7 @@ use super::evidence::{self, Vouched};
 use super::kept::{Evidence, Holds as _};
 use super::model::is_later;
 use super::remote::{Moved, Remote};
+use super::settle::{ran, settle};
 use super::store::Replica;
 use super::{SpaceError, millis};
 use crate::actor::ActorClient;
@@ -49,6 +49,13 @@ struct Found {
     signer: Option<BucketId>,
 }
 
+impl Found {
+    /// What the index says while nobody has pushed.
+    fn nothing() -> Self {
+        Self { head: Head::empty::<NativeHasher>(), evidence: Evidence::default(), signer: None }
+    }
+}
+
 /// Brings a replica to the chain's head. Its edits wait on.
 pub async fn pull(replica: &Replica, client: &ActorClient) -> Result<Pulled, ClientError> {
     let gateway = client.gateway()?;
@@ -57,9 +64,7 @@ pub async fn pull(replica: &Replica, client: &ActorClient) -> Result<Pulled, Cli
     let before = replica.write(|kept| kept.head())?;
     learn_service(replica, gateway).await?;
     learn_revocations(replica, client).await?;
-    let Some(found) = find(replica.space(), client, gateway).await? else {
-        return unpushed(replica, before);
-    };
+    let found = find(replica.space(), client, gateway).await?.unwrap_or_else(Found::nothing);
     let stranger = replica.write(|kept| Ok(!found.signer.as_ref().map_or(Ok(true), |signer| kept.meet(signer))?))?;
     let mut taken_back = false;
     if is_later(&before, &found.head) {
@@ -81,44 +86,11 @@ pub async fn pull(replica: &Replica, client: &ActorClient) -> Result<Pulled, Cli
     Ok(Pulled { head, car, moved, advanced, taken_back, signer: found.signer, stranger })
 }
 
-/// Nobody has pushed to the space yet, as far as the index knows.
-fn unpushed(replica: &Replica, head: Head) -> Result<Pulled, ClientError> {
-    if head.seq > 0 {
-        let at = replica.path().display();
-        return Err(ClientError::Input(format!(
-            "expected the head of edit {} or later, got none: is this the network of {at}?",
-            head.seq
-        )));
-    }
-    let moved = Moved::default();
-    Ok(Pulled { head, car: None, moved, advanced: false, taken_back: false, signer: None, stranger: false })
-}
-
-/// Asks the chain what became of pushes that were broken off.
-async fn settle(replica: &Replica, client: &ActorClient) -> Result<(), ClientError> {
-    let (head, pushes) = replica.read(|kept| Ok((kept.head()?, kept.pushes()?)))?;
-    for (car, push) in pushes {
-        let done = match client.receipt(replica.space(), &car).await?.status {
-            Status::Done => client.fetch_receipt(replica.space(), &car).await?.receipt.out.is_ok(),
-            // It may still come. When its base isn't the root any more, that is too late.
-            _ if push.base == head.root => continue,
-            _ => false,
-        };
-        replica.write(|kept| kept.end_push(&car, done))?;
-    }
-    Ok(())
-}
-
 /// Whether the chain still has the push that led to the replica's head: then the index is behind.
 async fn still_there(replica: &Replica, client: &ActorClient, head: &Head) -> Result<bool, ClientError> {
     let (Some(car), _) = replica.read(|kept| kept.evidence())? else { return Ok(false) };
-    match client.fetch_receipt(replica.space(), &car).await {
-        Ok(fetched) => {
-            Ok(fetched.receipt.out.as_ref().ok().and_then(|out| Head::from_ipld(out).ok()).as_ref() == Some(head))
-        }
-        Err(ClientError::ReceiptNotFound(_) | ClientError::ReceiptPending { .. }) => Ok(false),
-        Err(error) => Err(error),
-    }
+    let out = ran(replica.space(), client, &car).await?;
+    Ok(out.and_then(|out| Head::from_ipld(&out.ok()?).ok()).as_ref() == Some(head))
 }
 
 /// One row of the index that the protocol wrote; anybody may write rows of the same key by another.

@@ -16,7 +16,7 @@ use bucket_protocols::space::push::{PUSH, Prepared, Push};
 
 use super::blocks::Nodes;
 use super::edit::{Ops, held};
-use super::kept::{self, Author, Evidence, Holds};
+use super::kept::{self, Author, Evidence, Fate, Holds};
 use super::model::{Changes, merge};
 use super::store::Replica;
 use super::tree::{digest, links};
@@ -135,7 +135,8 @@ async fn send(replica: &Replica, client: &ActorClient, packed: Packed) -> Result
     let Packed { car, prepared, edits } = packed;
     let (space, id, bytes) = (replica.space(), CarId::of::<NativeHasher>(&car), car.len());
     let (ops, count) = (prepared.push.edit.ops().len(), edits.len());
-    replica.write(|kept| kept.begin_push(&id, &kept::Push { base: prepared.push.base, edits: edits.clone() }))?;
+    let sent = kept::Push::new(prepared.push.base, edits);
+    replica.write(|kept| kept.put_push(&id, &sent))?;
     client.chain.tell(Step::Note(format!("push {id}: {ops} keys, {bytes} bytes")));
     let invoked = match client.invoke(CarParams::new(space.clone(), car)).await {
         Ok(invoked) => invoked,
@@ -143,14 +144,14 @@ async fn send(replica: &Replica, client: &ActorClient, packed: Packed) -> Result
             // Whether these came through is not known yet; the next pull asks.
             let unknown = matches!(&error, ClientError::Rpc(_) | ClientError::WaitTimeout { .. });
             if !unknown {
-                replica.write(|kept| kept.end_push(&id, false))?;
+                replica.write(|kept| kept.del_push(&id))?;
             }
             return Err(error);
         }
     };
     let fetched = client.wait_receipt(space, &id).await?;
     if let Err(failure) = &fetched.receipt.out {
-        replica.write(|kept| kept.end_push(&id, false))?;
+        replica.write(|kept| kept.del_push(&id))?;
         return match STALE.contains(&&failure.name[..]) {
             true => Ok(None),
             false => Err(SpaceError::Failure(failure.clone()).into()),
@@ -166,7 +167,7 @@ async fn send(replica: &Replica, client: &ActorClient, packed: Packed) -> Result
         signer.iter().try_for_each(|signer| kept.meet(signer).map(drop))?;
         prepared.written.nodes.iter().try_for_each(|(_, node)| kept.put_coming(node))?;
         kept.advance(&head, &evidence)?;
-        kept.end_push(&id, true)
+        kept.put_push(&id, &kept::Push { fate: Fate::Landed(invoked.height), ..sent })
     })?;
     let sent = Sent { car: id, bytes, receipt: fetched.id, ops, edits: count, gas_used: invoked.gas_used };
     Ok(Some((sent, head)))

@@ -45,9 +45,9 @@ pub const LINKS: Table = TableDefinition::new("links");
 pub const WANTED: Table = TableDefinition::new("wanted");
 /// CID → an edit that waits.
 pub const EDITS: Table = TableDefinition::new("edits");
-/// CID → an edit that was made here, until it is certain that a head includes it.
+/// CID → an edit that was made here, until a push that brought it to the chain is final.
 pub const OWN: Table = TableDefinition::new("own");
-/// Id of a push's CAR → the CIDs of its edits, until its receipt is known.
+/// Id of a push's CAR → the CIDs of its edits and what became of it, until it is final or failed.
 pub const PUSHES: Table = TableDefinition::new("pushes");
 
 const SPACE: &str = "space";

@@ -46,9 +46,12 @@ pub async fn sync(replica: &Replica, remote: &Remote) -> Result<Synced, SpaceErr
     if is_later(&told.head, &replica.read(|kept| kept.head())?) {
         received = follow(replica, remote, &told).await?;
     }
-    let (came, refused) = edits(replica, remote, &told).await?;
-    received = add(add(received, came), remote.values(replica).await?);
+    let mut refused = BTreeMap::new();
+    received = add(received, edits(replica, remote, &told, &mut refused).await?);
     let sent = send(replica, remote, &told).await?;
+    // With a head of another fork, edits may wait again over there.
+    received = add(received, edits(replica, remote, &sent.told, &mut refused).await?);
+    received = add(received, remote.values(replica).await?);
     let told = replica.read(|kept| Told::of(replica.space(), kept))?;
     let equal = sent.told.agrees(&told);
     Ok(Synced { received, sent: sent.moved, refused, refused_there: sent.refused, equal, told })
@@ -78,11 +81,16 @@ async fn ask(replica: &Replica, remote: &Remote) -> Result<Told, SpaceError> {
     Ok(told)
 }
 
-/// Fetches the edits that wait over there and aren't here, and takes in the good ones.
-async fn edits(replica: &Replica, remote: &Remote, told: &Told) -> Result<(Moved, BTreeMap<Cid, String>), SpaceError> {
+/// Fetches the edits that wait over there and aren't here, and takes in the good ones. Those that it leaves out are `refused`.
+async fn edits(
+    replica: &Replica,
+    remote: &Remote,
+    told: &Told,
+    refused: &mut BTreeMap<Cid, String>,
+) -> Result<Moved, SpaceError> {
     let here: BTreeSet<_> = replica.read(|kept| Ok(kept.state()?.edits().keys().copied().collect()))?;
-    let lacking: Vec<_> = told.edits.difference(&here).copied().collect();
-    let (mut moved, mut refused) = (Moved::default(), BTreeMap::new());
+    let lacking: Vec<_> = told.edits.difference(&here).filter(|cid| !refused.contains_key(cid)).copied().collect();
+    let mut moved = Moved::default();
     for some in lacking.chunks(EDITS_BATCH) {
         let came = remote.blocks(some, edit::EDIT_BYTES_MAX).await?;
         // One that is gone was included meanwhile.
@@ -93,7 +101,7 @@ async fn edits(replica: &Replica, remote: &Remote, told: &Told) -> Result<(Moved
         moved.edits -= left.len();
         refused.extend(left.into_iter().map(|(cid, why)| (cid, why.to_string())));
     }
-    Ok((moved, refused))
+    Ok(moved)
 }
 
 /// Goes on to the head over there, if somebody vouches for it whom this replica trusts.

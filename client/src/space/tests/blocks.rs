@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use super::world::{Chain, Home};
 use super::*;
 use crate::space::blocks::Nodes;
-use crate::space::kept::{Evidence, Holds as _};
+use crate::space::kept::Holds as _;
 use crate::space::store::{BLOCKS, COMING, EDITS, LINKS, NODES, OWN, Read as _, Table, WANTED};
 use crate::space::sync::sync;
 use crate::space::tree::{digest, links};
@@ -139,7 +139,7 @@ impl World {
             Step::Sync(..) => {}
             Step::Push(by) => {
                 self.homes[by].pull(chain).unwrap();
-                if !self.homes[by].replica.read(|kept| kept.own()).unwrap().is_empty() {
+                if !self.homes[by].waiting(by as u8 + 2).is_empty() {
                     self.heads.push((chain.head.clone(), chain.signed.clone()));
                     self.homes[by].push(by as u8 + 2, chain);
                 }
@@ -153,12 +153,7 @@ impl World {
                 chain.head = Head { seq: chain.head.seq, ..head };
                 chain.signed = signed;
                 chain.push(&[("/fork".into(), Some(Ipld::Integer(chain.head.seq.into())))].into(), 9, chain.head.seq);
-                let evidence = Evidence { car: None, signed: Some(chain.signed.clone()) };
-                let goes = |kept: &crate::space::store::Change| {
-                    chain.blocks.values().try_for_each(|node| kept.put_coming(node))?;
-                    kept.go(&chain.head, &evidence)
-                };
-                self.homes[at].replica.write(goes).unwrap();
+                self.homes[at].go(chain);
             }
             Step::Drop(at, author) => {
                 let author = key(author as u8 + 2).did();
@@ -264,6 +259,8 @@ fn a_stranded_edit_keeps_its_blocks() {
     here.edit(2, ops([("/file", None)]));
     assert_eq!(linked(&here), Some(block(1)), "the head has it");
     here.push(2, &mut chain);
+    assert_eq!(linked(&here), Some(block(1)), "the chain may take it back");
+    here.finish();
     assert_eq!((linked(&here), check(&here)), (None, Digests::new()));
 }
 

@@ -3,6 +3,7 @@
 mod blocks;
 mod convergence;
 mod edits;
+mod forks;
 mod http;
 mod join;
 mod judge;

@@ -7,7 +7,7 @@ use bucket_core::cid::CarId;
 
 use super::world::{Chain, Home};
 use super::*;
-use crate::space::kept::{Author, Evidence, Holds as _, Push};
+use crate::space::kept::{Author, Evidence, Fate, Holds as _, Push};
 use crate::space::push::pack;
 use crate::space::store::{NODES, Read as _};
 use crate::space::{Replica, SpaceError};
@@ -112,7 +112,7 @@ fn what_was_pushed_from_another_device_strands_ones_own_and_is_made_anew() {
     there.edit(2, ops([("/x", Some(8))]));
     there.edit(2, ops([("/x", Some(9))]));
     there.push(2, &mut chain);
-    assert_eq!(there.replica.read(|kept| kept.own()).unwrap(), []);
+    assert_eq!(there.waiting(2), []);
     assert!(there.replica.read(|kept| kept.stranded()).unwrap().is_empty());
     // Two numbers are used: the third edit waits on, the others are stranded, and not lost.
     here.pull(&chain).unwrap();
@@ -124,7 +124,7 @@ fn what_was_pushed_from_another_device_strands_ones_own_and_is_made_anew() {
     for (key, value) in [("/a", 1), ("/b", 2), ("/c", 3), ("/x", 9)] {
         assert_eq!(view(key), Some(Ipld::Integer(value)), "{key}");
     }
-    let numbers: Vec<_> = here.replica.read(|kept| kept.own()).unwrap().iter().map(|edit| edit.n).collect();
+    let numbers: Vec<_> = here.waiting(2).iter().map(|edit| edit.n).collect();
     assert_eq!(numbers, [3, 4]);
     assert_eq!(here.replica.write(|kept| kept.make_anew(&space(), &key(2), &proofs(2))).unwrap(), 0);
     here.push(2, &mut chain);
@@ -152,18 +152,41 @@ fn a_push_whose_receipt_is_not_known_strands_nothing() {
     let mut chain = Chain::new();
     let made = home.edit(2, ops([("/a", Some(1))]));
     let car = CarId([9; 32]);
-    let push = Push { base: chain.head.root, edits: vec![made.cid] };
-    home.replica.write(|kept| kept.begin_push(&car, &push)).unwrap();
+    let push = Push::new(chain.head.root, vec![made.cid]);
+    home.replica.write(|kept| kept.put_push(&car, &push)).unwrap();
     assert_eq!(home.replica.read(|kept| kept.pushes()).unwrap(), [(car, push.clone())].into());
     chain.push(&[("/a".into(), Some(Ipld::Integer(1)))].into(), 2, 1);
     home.pull(&chain).unwrap();
-    assert!(home.replica.read(|kept| kept.stranded()).unwrap().is_empty());
-    // It went through: settled. It didn't: somebody else used the number.
-    home.replica.write(|kept| kept.end_push(&car, false)).unwrap();
-    assert_eq!(home.replica.read(|kept| kept.stranded()).unwrap(), [made]);
-    home.replica.write(|kept| kept.begin_push(&car, &push)).unwrap();
-    home.replica.write(|kept| kept.end_push(&car, true)).unwrap();
+    let stranded = || home.replica.read(|kept| kept.stranded()).unwrap();
+    assert!(stranded().is_empty());
+    // It failed: somebody else used the number. It went through, and the chain may take it back, or has.
+    home.replica.write(|kept| kept.del_push(&car)).unwrap();
+    assert_eq!(stranded(), std::slice::from_ref(&made));
+    for fate in [Fate::Landed(7), Fate::TakenBack(7)] {
+        let push = Push { fate, ..push.clone() };
+        home.replica.write(|kept| kept.put_push(&car, &push)).unwrap();
+        assert_eq!(home.replica.read(|kept| kept.pushes()).unwrap(), [(car, push)].into());
+        assert!(stranded().is_empty());
+        assert_eq!(home.replica.read(|kept| kept.own()).unwrap(), std::slice::from_ref(&made));
+    }
+    // It is final: settled.
+    home.finish();
     assert!(home.replica.read(|kept| Ok((kept.own()?, kept.pushes()?))).unwrap().0.is_empty());
+}
+
+#[test]
+fn what_one_pushed_last_is_not_undone_by_what_is_made_anew() {
+    let home = Home::new();
+    let mut chain = Chain::new();
+    home.edit(2, ops([("/a", Some(1)), ("/b", Some(1))]));
+    let car = home.push(2, &mut chain);
+    home.edit(2, ops([("/a", Some(2))]));
+    home.push(2, &mut chain);
+    // The first push failed after all: another device's is in its place.
+    home.replica.write(|kept| kept.del_push(&car)).unwrap();
+    assert_eq!(home.replica.write(|kept| kept.make_anew(&space(), &key(2), &proofs(2))).unwrap(), 1);
+    let made = home.waiting(2);
+    assert_eq!(made.iter().map(|edit| &edit.ops).collect::<Vec<_>>(), [&ops([("/b", Some(1))])]);
 }
 
 #[test]
@@ -209,11 +232,9 @@ fn drain(home: &Home, chain: &mut Chain) -> Vec<(usize, usize, Option<u64>)> {
         chain.push(&changes, 2, upto);
         assert_eq!(chain.head.root, packed.prepared.written.root);
         let car = CarId::of::<NativeHasher>(&packed.car);
-        home.replica
-            .write(|kept| kept.begin_push(&car, &Push { base: push.base, edits: packed.edits.clone() }))
-            .unwrap();
+        home.replica.write(|kept| kept.put_push(&car, &Push::new(push.base, packed.edits.clone()))).unwrap();
         home.pull(chain).unwrap();
-        home.replica.write(|kept| kept.end_push(&car, true)).unwrap();
+        home.finish();
     }
     assert!(home.told().edits.is_empty());
     assert!(home.replica.read(|kept| kept.own()).unwrap().is_empty());
@@ -290,14 +311,14 @@ fn victim() {
                 .extend(rows.unwrap().into_iter().map(|(_, node)| (block_cid::<NativeHasher>(DAG_CBOR, &node), node)));
             let changes = crate::space::model::merge(own.iter().map(|edit| &edit.ops));
             chain.push(&changes, 2, own.last().unwrap().n);
-            let push = Push { base: chain.head.root, edits: own.iter().map(|edit| edit.cid).collect() };
-            replica.write(|kept| kept.begin_push(&CarId([1; 32]), &push)).unwrap();
+            let push = Push::new(chain.head.root, own.iter().map(|edit| edit.cid).collect());
+            replica.write(|kept| kept.put_push(&CarId([1; 32]), &push)).unwrap();
             replica.write(|kept| chain.blocks.values().try_for_each(|node| kept.put_coming(node))).unwrap();
             let evidence = Evidence { car: None, signed: Some(chain.signed.clone()) };
             replica
                 .write(|kept| {
                     kept.advance(&chain.head, &evidence)?;
-                    kept.end_push(&CarId([1; 32]), true)
+                    kept.finish_push(&CarId([1; 32]))
                 })
                 .unwrap();
         }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use bucket_core::car::Transaction;
+use bucket_core::cid::CarId;
 use bucket_core::prolly::Tree;
 use bucket_core::task::Task;
 use bucket_protocols::space::push::PUSH;
@@ -11,9 +12,10 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::space::kept::{Evidence, Holds as _, Push};
+use crate::space::kept::{Evidence, Fate, Holds as _, Push};
 use crate::space::model::merge;
 use crate::space::remote::Remote;
+use crate::space::store::Change;
 use crate::space::tree::sorted;
 use crate::space::wire::Told;
 use crate::space::{Replica, SpaceError, serve};
@@ -52,31 +54,46 @@ impl Home {
         self.replica.write(|kept| kept.put_block(block)).unwrap();
     }
 
-    /// What waits of an author goes to the chain, whose head this replica then has.
-    pub fn push(&self, author: u8, chain: &mut Chain) {
-        let own = self.replica.read(|kept| kept.own()).unwrap();
-        let own: Vec<_> = own.into_iter().filter(|edit| edit.author == key(author).did()).collect();
+    /// What waits of an author's own edits.
+    pub fn waiting(&self, author: u8) -> Vec<Edit> {
+        let (mut own, told) = (self.replica.read(|kept| kept.own()).unwrap(), self.told());
+        own.retain(|edit| edit.author == key(author).did() && told.edits.contains(&edit.cid));
+        own
+    }
+
+    /// What waits of an author goes to the chain, whose head this replica then has. Tells the push's CAR.
+    pub fn push(&self, author: u8, chain: &mut Chain) -> CarId {
+        let own = self.waiting(author);
         let changes = merge(own.iter().map(|edit| &edit.ops));
+        let push = Push::new(chain.head.root, own.iter().map(|edit| edit.cid).collect());
         chain.push(&changes, author, own.iter().map(|edit| edit.n).max().unwrap_or(1));
-        let pushed = bucket_core::cid::CarId([7; 32]);
-        let push = Push { base: chain.head.root, edits: own.iter().map(|edit| edit.cid).collect() };
-        self.replica.write(|kept| kept.begin_push(&pushed, &push)).unwrap();
+        let car = CarId::of::<NativeHasher>(&chain.signed);
+        self.replica.write(|kept| kept.put_push(&car, &push)).unwrap();
         self.pull(chain).unwrap();
-        self.replica.write(|kept| kept.end_push(&pushed, true)).unwrap();
+        self.replica.write(|kept| kept.put_push(&car, &Push { fate: Fate::Landed(1), ..push })).unwrap();
+        car
+    }
+
+    /// The chain has all pushes for good.
+    pub fn finish(&self) {
+        self.replica.write(|kept| kept.pushes()?.keys().try_for_each(|car| kept.finish_push(car))).unwrap();
     }
 
     /// Gets the chain's head, and those of its nodes that are missing.
     pub fn pull(&self, chain: &Chain) -> Result<bool, SpaceError> {
         self.replica.write(|kept| {
-            loop {
-                let missing = kept.missing(&chain.head.root)?;
-                if missing.is_empty() {
-                    break;
-                }
-                missing.iter().try_for_each(|cid| kept.put_coming(&chain.blocks[cid]))?;
-            }
-            kept.advance(&chain.head, &Evidence { car: None, signed: Some(chain.signed.clone()) })
+            chain.complete(kept)?;
+            kept.advance(&chain.head, &chain.evidence())
         })
+    }
+
+    /// Goes to the chain's head, which is of another fork.
+    pub fn go(&self, chain: &Chain) {
+        let goes = |kept: &Change| {
+            chain.complete(kept)?;
+            kept.go(&chain.head, &chain.evidence())
+        };
+        self.replica.write(goes).unwrap();
     }
 
     /// A server over this home, for as long as the test's runtime lives.
@@ -124,6 +141,21 @@ impl Chain {
         self.head.seq += 1;
         self.head.clock.insert(key(author).did().to_string(), upto);
         self.signed = vouch(&service(), &space(), PUSH, self.head.to_ipld());
+    }
+
+    pub fn evidence(&self) -> Evidence {
+        Evidence { car: None, signed: (!self.signed.is_empty()).then(|| self.signed.clone()) }
+    }
+
+    /// Those nodes of the head's tree that are missing.
+    fn complete(&self, kept: &Change) -> Result<(), SpaceError> {
+        loop {
+            let missing = kept.missing(&self.head.root)?;
+            if missing.is_empty() {
+                return Ok(());
+            }
+            missing.iter().try_for_each(|cid| kept.put_coming(&self.blocks[cid]))?;
+        }
     }
 
     /// So many entries, as if somebody had pushed them at once.

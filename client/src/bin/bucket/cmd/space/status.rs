@@ -1,6 +1,6 @@
 //! `bucket space status`
 
-use bucket_client::space::kept::Holds as _;
+use bucket_client::space::kept::{Fate, Holds as _};
 use bucket_client::{ClientError, dag_json};
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
@@ -38,6 +38,8 @@ impl Status {
         })?;
         let ((own, pushes, stranded, evidence, wanted), trusted, service, refused) = rest;
         let (root, changes) = view;
+        let unconfirmed: Vec<_> =
+            pushes.iter().filter(|(_, push)| !matches!(push.fate, Fate::Landed(_))).map(|(car, _)| car).collect();
         let is_own = |cid| own.iter().any(|edit| edit.cid == cid);
         let edits: Vec<_> = state
             .waiting()
@@ -53,20 +55,22 @@ impl Status {
         let differs = changes.iter().map(change_json).collect::<Result<Vec<_>, _>>()?;
         let json = json!({
             "bucket": bucket, "head": head, "signed": evidence.is_some(), "root": root.to_string(),
-            "waiting": edits, "stranded": stranded.len(), "unconfirmed": pushes.keys().collect::<Vec<_>>(),
+            "waiting": edits, "stranded": stranded.len(), "unconfirmed": unconfirmed,
             "changes": differs, "wanted": wanted.len(), "trusted": trusted, "service": service,
             "refused": refused,
         });
+        let waiting_own = state.edits().keys().filter(|cid| is_own(**cid)).count();
         let mut lines = vec![
             ("head", format!("edit {}, root {}", state.head.seq, state.head.root)),
-            ("root", format!("{root}, with {} edits that wait, of which {} are own", edits.len(), own.len())),
+            ("root", format!("{root}, with {} edits that wait, of which {waiting_own} are own", edits.len())),
         ];
         lines.extend((!stranded.is_empty()).then(|| {
             let why =
                 "another device used their numbers, or their delegations ended; `bucket space push` makes them anew";
             ("stranded", format!("{} own edits: {why}", stranded.len()))
         }));
-        lines.extend((!pushes.is_empty()).then(|| ("pushes", format!("{} whose receipts aren't known", pushes.len()))));
+        let unknown = || ("pushes", format!("{} whose receipts aren't known", unconfirmed.len()));
+        lines.extend((!unconfirmed.is_empty()).then(unknown));
         lines.extend(
             (!wanted.is_empty()).then(|| ("wanted", format!("{} linked blocks that aren't here", wanted.len()))),
         );

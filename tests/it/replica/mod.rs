@@ -1,27 +1,24 @@
-//! Replicas of a space over the whole network: two clients, a third party without a key, and an index that is behind, or lies.
+//! Replicas of a space over the whole network: two clients, and a third party without a key.
+
+mod forks;
+mod index;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use bucket_client::space::content::Content;
 use bucket_client::space::edit::Ops;
-use bucket_client::space::kept::{Author, Holds as _};
+use bucket_client::space::kept::{Author, Fate, Holds as _};
 use bucket_client::space::pull::{Pulled, pull};
 use bucket_client::space::push::{Pushed, pack, push};
 use bucket_client::space::remote::Remote;
 use bucket_client::space::serve::router;
 use bucket_client::space::sync::{Synced, sync};
 use bucket_client::space::{Replica, SpaceError, kept};
-use bucket_client::{ActorClient, ClientError, Gateway, Identity};
+use bucket_client::{ActorClient, ClientError, Identity};
 use bucket_core::cid::{CarId, Cid, NativeHasher};
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
-use bucket_devnet::node::Reorg;
 use bucket_protocols::space::head::Head;
 use bucket_tests::cars::{car, id, map, task, text};
 use bucket_tests::keys::{chain, cid, create, ed25519, grant, signed};
@@ -186,68 +183,6 @@ fn offline_edits_of_two_reach_all_by_whatever_way() {
     assert_eq!(net.world.validate().problems, Vec::<String>::new());
 }
 
-/// In front of the index: answers the head's row as it is told.
-#[derive(Clone)]
-struct Proxy {
-    gateway: Gateway,
-    /// What it says of the head instead, and how many times.
-    row: serde_json::Value,
-    times: Arc<AtomicUsize>,
-}
-
-async fn proxy(State(proxy): State<Proxy>, request: Request) -> Response {
-    let uri = request.uri().to_string();
-    let left = proxy.times.load(Ordering::SeqCst);
-    if uri.contains("/kv") && uri.contains("head") && left > 0 {
-        proxy.times.store(left - 1, Ordering::SeqCst);
-        return axum::Json(proxy.row).into_response();
-    }
-    let accept = request.headers().get("accept").and_then(|accept| accept.to_str().ok()).unwrap_or_default().to_owned();
-    match proxy.gateway.get(uri.trim_start_matches('/'), &accept).await {
-        Ok((status, body)) => (status, body).into_response(),
-        Err(_) => StatusCode::BAD_GATEWAY.into_response(),
-    }
-}
-
-impl Net {
-    /// A client whose index says this of the head, so many times.
-    fn client_told(&self, row: serde_json::Value, times: usize) -> ActorClient {
-        let proxied = Proxy { gateway: self.world.gateway.clone(), row, times: Arc::new(AtomicUsize::new(times)) };
-        let url = self.listen(Router::new().fallback(proxy).with_state(proxied));
-        self.client(User::Bob).with_gateway(Gateway::new(&url).unwrap())
-    }
-
-    fn head_row(&self) -> serde_json::Value {
-        self.world.index(&self.space, "/kv?gte=[%22space%22,%22head%22]&lte=[%22space%22,%22head%22]")
-    }
-}
-
-#[test]
-fn a_push_from_a_stale_root_is_rebased() {
-    let net = Net::new();
-    let (alice, bob) = (net.home(2), net.home(3));
-    alice.edit(&[("/a", Some(int(1)))]);
-    net.push(&alice);
-    net.pull(&bob).unwrap();
-    let stale = net.head_row();
-    alice.edit(&[("/a", Some(int(2))), ("/c", Some(int(2)))]);
-    net.push(&alice);
-    bob.edit(&[("/a", Some(int(3)))]);
-    // What Bob's replica would send is refused by the machine, in these words.
-    let packed = bob.replica.read(|kept| pack(kept, &net.space, &bob.key, &bob.author.proofs)).unwrap().unwrap();
-    let mut net = net;
-    let space = net.space.clone();
-    let receipt = net.world.invoke(User::Bob, &space, &packed.car, false).unwrap().receipt;
-    let failure = net.world.receipt_car(&space, receipt).out.unwrap_err();
-    assert_eq!(failure.name, "RebaseRequired");
-    // An index that is behind tells him the old head twice: he is refused, waits for the newer, and goes on from there.
-    let pushed = net.push_by(&bob, &net.client_told(stale, 2)).unwrap();
-    assert_eq!((pushed.rebased, pushed.pushes.len(), pushed.head.seq), (1, 1, 3));
-    net.pull(&alice).unwrap();
-    assert_eq!((alice.get("/a"), alice.get("/c")), (Some(int(3)), Some(int(2))));
-    assert_eq!(alice.root(), bob.root());
-}
-
 #[test]
 fn two_who_push_at_once_both_come_through() {
     let net = Net::new();
@@ -318,27 +253,31 @@ fn a_client_that_was_killed_in_a_push_finds_out_what_became_of_it() {
     let begun = |home: &Home| {
         let packed = home.replica.read(|kept| pack(kept, home.replica.space(), &home.key, &home.author.proofs));
         let packed = packed.unwrap().unwrap();
-        let noted = kept::Push { base: packed.prepared.push.base, edits: packed.edits.clone() };
-        home.replica.write(|kept| kept.begin_push(&CarId::of::<NativeHasher>(&packed.car), &noted)).unwrap();
+        let noted = kept::Push::new(packed.prepared.push.base, packed.edits.clone());
+        home.replica.write(|kept| kept.put_push(&CarId::of::<NativeHasher>(&packed.car), &noted)).unwrap();
         packed.car
     };
-    let unknown = |home: &Home| home.replica.read(|kept| Ok((kept.own()?.len(), kept.pushes()?.len()))).unwrap();
+    // Own edits and pushes that aren't final, and pushes of which nothing is known.
+    let unknown = |home: &Home| {
+        let (own, pushes) = home.replica.read(|kept| Ok((kept.own()?.len(), kept.pushes()?))).unwrap();
+        (own, pushes.len(), pushes.values().filter(|push| push.fate == Fate::Unknown).count())
+    };
     let space = net.space.clone();
     // It was sent, and then the client was killed.
     alice.edit(&[("/a", Some(int(1)))]);
     let sent = begun(&alice);
     assert_eq!(net.world.invoke(User::Bob, &space, &sent, false).unwrap().ok, Some(true));
     net.pull(&alice).unwrap();
-    assert_eq!((alice.waiting(), unknown(&alice)), (0, (0, 0)));
+    assert_eq!((alice.waiting(), unknown(&alice)), (0, (1, 1, 0)));
     assert!(net.push(&alice).pushes.is_empty(), "nothing is sent twice");
     // It was killed before it sent.
     alice.edit(&[("/b", Some(int(2)))]);
     begun(&alice);
     net.pull(&alice).unwrap();
-    assert_eq!((alice.waiting(), unknown(&alice)), (1, (1, 1)));
+    assert_eq!((alice.waiting(), unknown(&alice)), (1, (2, 2, 1)));
     assert_eq!(net.push(&alice).pushes.len(), 1);
     net.pull(&alice).unwrap();
-    assert_eq!((alice.waiting(), unknown(&alice)), (0, (0, 0)));
+    assert_eq!((alice.waiting(), unknown(&alice)), (0, (2, 2, 0)));
     // It was sent too late, and refused.
     alice.edit(&[("/c", Some(int(3)))]);
     let late = begun(&alice);
@@ -346,12 +285,17 @@ fn a_client_that_was_killed_in_a_push_finds_out_what_became_of_it() {
     net.push(&bob);
     assert_eq!(net.world.invoke(User::Bob, &space, &late, false).unwrap().ok, Some(false));
     net.pull(&alice).unwrap();
-    assert_eq!((alice.waiting(), unknown(&alice)), (1, (1, 0)));
+    assert_eq!((alice.waiting(), unknown(&alice)), (1, (3, 2, 0)));
     assert_eq!(net.push(&alice).pushes.len(), 1);
     net.pull(&bob).unwrap();
     for (key, value) in [("/a", 1), ("/b", 2), ("/c", 3), ("/d", 4)] {
         assert_eq!(bob.get(key), Some(int(value)), "{key}");
     }
+    // What is old enough can't be taken back.
+    assert_eq!(unknown(&alice), (3, 3, 0));
+    net.world.pass(900);
+    net.pull(&alice).unwrap();
+    assert_eq!((alice.waiting(), unknown(&alice)), (0, (0, 0, 0)));
 }
 
 #[test]
@@ -386,77 +330,6 @@ fn who_has_no_right_pushes_nothing() {
     assert!(stranger.replica.write(|kept| kept.make(&net.space, &stranger.key, &other.proofs, ops)).is_err());
     alice.edit(&[("/a", Some(int(1)))]);
     assert_eq!(net.push(&alice).head.seq, 1);
-}
-
-#[test]
-fn an_index_that_lies_about_the_head_is_found_out() {
-    let mut net = Net::new();
-    let alice = net.home(2);
-    alice.edit(&[("/a", Some(int(1)))]);
-    net.push(&alice);
-    let before = (alice.head(), alice.root());
-    let honest = net.head_row();
-    let refused = |net: &Net, row: serde_json::Value| {
-        let told = net.runtime.block_on(pull(&alice.replica, &net.client_told(row, 1))).unwrap_err();
-        assert_eq!((alice.head(), alice.root()), before, "{told}");
-        told.code()
-    };
-    // Another root, or number, for the same push.
-    let mut row = honest.clone();
-    row["items"][0]["value"]["seq"] = 7.into();
-    assert_eq!(refused(&net, row), "mismatch");
-    // Something that the bucket did run, and that says what a head says: anybody may let it echo.
-    let space = net.space.clone();
-    let fake = map([("root", Ipld::Link(before.0.root)), ("seq", int(9)), ("clock", map([]))]);
-    let echo = car(&space, "/echo", fake, 1);
-    assert_eq!(net.world.invoke(User::Alice, &space, &echo, false).unwrap().ok, Some(true));
-    net.world.catch_up();
-    let mut row = honest.clone();
-    row["items"][0]["value"]["seq"] = 9.into();
-    row["items"][0]["value"]["clock"] = serde_json::json!({});
-    row["items"][0]["value"]["car"] = serde_json::json!({"/": id(&echo).to_string()});
-    assert_eq!(refused(&net, row), "mismatch");
-    // A push that nobody sent, and a row that is none.
-    let mut row = honest.clone();
-    row["items"][0]["value"]["car"] = serde_json::json!({"/": CarId([3; 32]).to_string()});
-    assert_eq!(refused(&net, row), "receipt_not_found");
-    let mut row = honest.clone();
-    row["items"][0]["value"]["root"] = 1.into();
-    assert_eq!(refused(&net, row), "indexer");
-    // Rows of that name by another protocol are nobody's head.
-    let key = Ipld::List(vec![text("space"), text("head")]);
-    let put = bucket_tests::cars::put(&space, key, map([("seq", int(99))]), 2);
-    net.world.invoke(User::Alice, &space, &put, false).unwrap();
-    let pulled = net.pull(&alice).unwrap();
-    assert_eq!((pulled.head.seq, pulled.advanced), (1, false));
-}
-
-#[test]
-fn a_head_that_the_chain_takes_back_is_left_and_comes_again() {
-    let net = Net::new();
-    let (alice, bob) = (net.home(2), net.home(3));
-    alice.edit(&[("/a", Some(int(1)))]);
-    net.push(&alice);
-    let first = alice.head();
-    alice.edit(&[("/a", Some(int(2)))]);
-    net.push(&alice);
-    let second = alice.head();
-    net.pull(&bob).unwrap();
-    assert_eq!(bob.head(), second);
-    // The fork has none of the last tipsets' messages.
-    let depth = 3;
-    net.world.devnet.reorg(Reorg { include: false, null_rounds: 0, ..Reorg::of_depth(depth) }).unwrap();
-    let pulled = net.pull(&bob).unwrap();
-    assert!(pulled.taken_back && pulled.head.seq < second.seq, "{pulled:?}");
-    assert!(pulled.head == first || pulled.head.seq == 0);
-    assert_eq!(bob.root(), pulled.head.root);
-    // The messages come again, and with them the head.
-    net.world.devnet.mine(3).unwrap();
-    let pulled = net.pull(&bob).unwrap();
-    assert!(pulled.advanced && !pulled.taken_back);
-    assert_eq!((bob.head(), bob.get("/a")), (second, Some(int(2))));
-    net.pull(&alice).unwrap();
-    assert_eq!(alice.root(), bob.root());
 }
 
 #[test]
