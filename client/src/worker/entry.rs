@@ -113,6 +113,7 @@ impl Turn<'_> {
 
     async fn allocate(&self, asked: Asked<'_>) -> Result<Option<Outcome>, WorkerError> {
         let (at, claim, capacity) = self.claim(&asked);
+        let _own = self.inner.objects.own(&at.link).await;
         let answer = self.inner.ledger("ledger allocate", move |ledger| ledger.allocate(&at, claim, capacity)).await?;
         Ok(match self.told(&asked, answer) {
             Allocation::Allocated(_) => Some(Ok(Ipld::Null)),
@@ -125,6 +126,7 @@ impl Turn<'_> {
     /// Whether what is waited for has the room that it was told of. Without it nothing is taken, and the entry expires.
     async fn has_room(&self, asked: &Asked<'_>) -> Result<bool, WorkerError> {
         let (at, claim, capacity) = self.claim(asked);
+        let _own = self.inner.objects.own(&at.link).await;
         let answer = self.inner.ledger("ledger keep", move |ledger| ledger.keep(&at, claim, capacity)).await?;
         Ok(matches!(self.told(asked, answer), Allocation::Allocated(_)))
     }
@@ -182,7 +184,11 @@ impl Turn<'_> {
         if outcome.as_ref().err().is_none_or(|failure| is_final(cmd, &failure.name)) {
             let Attempt { bucket, link, .. } = asked.at.clone();
             let bytes = Memorandum { since: now, outcome: outcome.clone() }.encode();
-            let keep = move |ledger: &Ledger| ledger.remember(&bucket, &link, &key, &bytes);
+            let until = (cmd == SIGN).then(|| self.inner.left_alone(now));
+            let keep = move |ledger: &Ledger| match until {
+                Some(until) => ledger.remember_url(&bucket, &link, &key, &bytes, until),
+                None => ledger.remember(&bucket, &link, &key, &bytes),
+            };
             self.inner.ledger("ledger remember", keep).await?;
         }
         Ok(Some(outcome))
@@ -193,6 +199,8 @@ impl Turn<'_> {
     /// it is the CAR of other buckets, too.
     async fn is_there(&self, at: &Attempt) -> Result<bool, WorkerError> {
         let (inner, link, size) = (self.inner, &at.link, self.outbox.size);
+        // What is taken away is what was read.
+        let _own = inner.objects.own(link).await;
         let Some(head) = inner.step("s3 head", inner.s3.head(link)).await? else { return Ok(false) };
         if !inner.is_verified(link, &head) {
             let _reading = inner.reading.acquire().await;

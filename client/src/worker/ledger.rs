@@ -1,4 +1,5 @@
-//! What the worker must not forget: the bytes that it allocated, and what became of each task that it performed.
+//! What the worker must not forget: the bytes that it allocated, what became of each task that it performed, and which objects
+//! may come when nobody accounts for them any more.
 //!
 //! Each attempt of an entry allocates its bytes at most once and frees them at most once, however often and in whatever order
 //! it is asked to; a process that is killed leaves what it answered, nothing between.
@@ -6,25 +7,20 @@
 //! The chain may take an attempt back and let it begin anew, which another epoch or size tells: then it is judged anew. What it
 //! lets go without a word to free it is found by [`Ledger::settle`].
 
+mod memo;
+mod objects;
+mod tables;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use bucket_core::cid::CarId;
 use bucket_core::did::BucketId;
 use bucket_protocols::store::{Entry, Status};
-use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable, TableDefinition};
+use redb::{Database, DatabaseError, ReadableDatabase as _};
 
-/// (bucket, link, attempt) → standing.
-const ATTEMPTS: TableDefinition<(&str, &[u8], u64), Value> = TableDefinition::new("standings");
-/// bucket → bytes that are allocated.
-const USED: TableDefinition<&str, u64> = TableDefinition::new("allocated");
-/// (bucket, link, idempotency key) → what became of the task.
-const MEMO: TableDefinition<Place, &[u8]> = TableDefinition::new("memo");
-
-type Place = (&'static str, &'static [u8], &'static [u8]);
-
-/// A [`Record`]: kind, size and epoch.
-type Value = (u8, u64, i64);
+pub use objects::Ended;
+use tables::{ATTEMPTS, Books, MEMO, USED, all, allocated, less, of_bucket, record, used};
 
 /// The name of an idempotency key.
 pub type Key = [u8; 32];
@@ -126,23 +122,6 @@ pub struct Ledger {
     path: PathBuf,
 }
 
-fn encode((standing, Claim { size, since }): Record) -> Value {
-    (standing as u8, size, since)
-}
-
-fn decode((standing, size, since): Value) -> Result<Record, redb::Error> {
-    let standings = [Standing::Allocated, Standing::Denied, Standing::Freed];
-    let known = standings.into_iter().find(|known| *known as u8 == standing);
-    let known = known.ok_or_else(|| corrupted(format!("expected the standing of an attempt, got {standing}")))?;
-    Ok((known, Claim { size, since }))
-}
-
-impl Attempt {
-    fn key(&self) -> (&str, &[u8], u64) {
-        (self.bucket.as_str(), &self.link.0, self.number)
-    }
-}
-
 impl Ledger {
     /// Opens the ledger in `dir`, making both when they aren't there. One process at a time may have it.
     pub fn open(dir: &Path) -> Result<Self, LedgerError> {
@@ -155,8 +134,7 @@ impl Ledger {
         })?;
         let ledger = Self { db, path: path.clone() };
         ledger.write(|write| {
-            write.open_table(ATTEMPTS)?;
-            write.open_table(USED)?;
+            Books::open(write)?;
             write.open_table(MEMO)?;
             Ok(())
         })?;
@@ -192,27 +170,32 @@ impl Ledger {
             return Ok(Allocation::Allocated(0));
         }
         self.write(|write| {
-            let (mut attempts, mut table) = (write.open_table(ATTEMPTS)?, write.open_table(USED)?);
-            let (known, used) = (record(&attempts, at)?, used(&table, &at.bucket)?);
+            let mut books = Books::open(write)?;
+            let known = record(&books.attempts, at)?;
             match known.filter(|known| stands(*known)).map(|(standing, _)| standing) {
                 Some(Standing::Allocated) => return Ok(Allocation::Allocated(0)),
-                Some(Standing::Denied) => return Ok(Allocation::Exceeded { used, capacity: capacity.each }),
+                Some(Standing::Denied) => {
+                    let used = used(&books.used, &at.bucket)?;
+                    return Ok(Allocation::Exceeded { used, capacity: capacity.each });
+                }
                 Some(Standing::Freed) => return Ok(Allocation::Freed),
                 None => {}
             }
-            let had = known.map_or(0, allocated);
-            let others = less(used, had)?;
-            let bounds = [(others, capacity.each), (less(all(&table)?, had)?, capacity.total)];
-            let full = |(used, capacity): &(u64, u64)| used.checked_add(claim.size).is_none_or(|sum| sum > *capacity);
-            let (standing, sum, answer) = match bounds.into_iter().find(full) {
-                None => {
-                    let new = claim.size.saturating_sub(had);
-                    (Standing::Allocated, others.saturating_add(claim.size), Allocation::Allocated(new))
+            // An entry is at one attempt: what an earlier one has still, another provider's term kept from being given back.
+            for (earlier, had) in of_bucket(&books.attempts, &at.bucket, Some(&at.link))? {
+                if earlier.number < at.number && had.0 == Standing::Allocated {
+                    books.set(&earlier, Some(had), (Standing::Freed, had.1))?;
                 }
-                Some((used, capacity)) => (Standing::Denied, others, Allocation::Exceeded { used, capacity }),
+            }
+            let had = known.map_or(0, allocated);
+            let others = [used(&books.used, &at.bucket)?, all(&books.used)?];
+            let bounds = [(less(others[0], had)?, capacity.each), (less(others[1], had)?, capacity.total)];
+            let full = |(used, capacity): &(u64, u64)| used.checked_add(claim.size).is_none_or(|sum| sum > *capacity);
+            let (standing, answer) = match bounds.into_iter().find(full) {
+                None => (Standing::Allocated, Allocation::Allocated(claim.size.saturating_sub(had))),
+                Some((used, capacity)) => (Standing::Denied, Allocation::Exceeded { used, capacity }),
             };
-            table.insert(at.bucket.as_str(), sum)?;
-            attempts.insert(at.key(), encode((standing, claim)))?;
+            books.set(at, known, (standing, claim))?;
             Ok(answer)
         })
     }
@@ -264,16 +247,12 @@ impl Ledger {
             return Ok(changes);
         }
         self.write(|write| {
-            let (mut attempts, mut table) = (write.open_table(ATTEMPTS)?, write.open_table(USED)?);
-            let mut changed = Vec::new();
+            let (mut books, mut changed) = (Books::open(write)?, Vec::new());
             for (at, before, after) in changes.drain(..) {
-                if record(&attempts, &at)? != Some(before) {
+                if record(&books.attempts, &at)? != Some(before) {
                     continue;
                 }
-                let (left, more) = (less(used(&table, &at.bucket)?, allocated(before))?, allocated(after));
-                let sum = left.checked_add(more).ok_or_else(|| corrupted(format!("{left} bytes and {more}")))?;
-                table.insert(at.bucket.as_str(), sum)?;
-                attempts.insert(at.key(), encode(after))?;
+                books.set(&at, Some(before), after)?;
                 changed.push((at, before, after));
             }
             Ok(changed)
@@ -293,48 +272,6 @@ impl Ledger {
     /// All attempts of a bucket that were ever told of.
     pub fn attempts(&self, bucket: &BucketId) -> Result<Vec<(Attempt, Record)>, LedgerError> {
         self.read(|read| of_bucket(&read.open_table(ATTEMPTS)?, bucket, None))
-    }
-
-    /// What became of a task of an entry, in bytes that the caller knows.
-    pub fn recall(&self, bucket: &BucketId, link: &CarId, key: &Key) -> Result<Option<Vec<u8>>, LedgerError> {
-        self.read(|read| {
-            let table = read.open_table(MEMO)?;
-            Ok(table.get((bucket.as_str(), &link.0[..], &key[..]))?.map(|value| value.value().to_vec()))
-        })
-    }
-
-    /// Keeps what became of a task.
-    pub fn remember(&self, bucket: &BucketId, link: &CarId, key: &Key, value: &[u8]) -> Result<(), LedgerError> {
-        self.write(|write| {
-            write.open_table(MEMO)?.insert((bucket.as_str(), &link.0[..], &key[..]), value)?;
-            Ok(())
-        })
-    }
-
-    /// Forgets the tasks of a bucket's entries but for these: nobody will ask for them again.
-    pub fn forget(&self, bucket: &BucketId, but: &BTreeSet<CarId>) -> Result<(), LedgerError> {
-        let gone = |link: &[u8]| <[u8; 32]>::try_from(link).is_ok_and(|link| !but.contains(&CarId(link)));
-        let idle = self.read(|read| {
-            for entry in read.open_table(MEMO)?.range((bucket.as_str(), &[][..], &[][..])..)? {
-                let entry = entry?.0;
-                let (of, link, _) = entry.value();
-                if of != bucket.as_str() {
-                    break;
-                }
-                if gone(link) {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        })?;
-        // Most of the time there is nothing, and a transaction waits for the disk.
-        if idle {
-            return Ok(());
-        }
-        self.write(|write| {
-            write.open_table(MEMO)?.retain(|(of, link, _), _| of != bucket.as_str() || !gone(link))?;
-            Ok(())
-        })
     }
 
     fn read<T>(&self, f: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>) -> Result<T, LedgerError> {
@@ -372,55 +309,6 @@ fn settled(entry: Option<&Entry>, number: u64, record: Record, epoch: i64) -> Op
         _ if entry.is_none() && epoch < claim.since.saturating_add(FINALITY) => None,
         _ => Some((Standing::Freed, claim)),
     }
-}
-
-fn allocated((standing, claim): Record) -> u64 {
-    if standing == Standing::Allocated { claim.size } else { 0 }
-}
-
-fn less(used: u64, size: u64) -> Result<u64, redb::Error> {
-    used.checked_sub(size).ok_or_else(|| corrupted(format!("{used} bytes less {size}")))
-}
-
-fn used(table: &impl ReadableTable<&'static str, u64>, bucket: &BucketId) -> Result<u64, redb::Error> {
-    Ok(table.get(bucket.as_str())?.map_or(0, |used| used.value()))
-}
-
-/// Bytes that all buckets have.
-fn all(table: &impl ReadableTable<&'static str, u64>) -> Result<u64, redb::Error> {
-    table.iter()?.try_fold(0u64, |sum, bucket| {
-        let used = bucket?.1.value();
-        sum.checked_add(used).ok_or_else(|| corrupted(format!("{sum} bytes and {used}")))
-    })
-}
-
-type Attempts<'a> = (&'a str, &'a [u8], u64);
-
-fn record(table: &impl ReadableTable<Attempts<'static>, Value>, at: &Attempt) -> Result<Option<Record>, redb::Error> {
-    table.get(at.key())?.map(|value| decode(value.value())).transpose()
-}
-
-/// Attempts of a bucket, or of one of its CARs.
-fn of_bucket(
-    table: &impl ReadableTable<Attempts<'static>, Value>,
-    bucket: &BucketId,
-    link: Option<&CarId>,
-) -> Result<Vec<(Attempt, Record)>, redb::Error> {
-    let mut all = Vec::new();
-    for entry in table.range((bucket.as_str(), link.map_or(&[][..], |link| &link.0), 0)..)? {
-        let (key, value) = entry?;
-        let (of, at, number) = key.value();
-        if of != bucket.as_str() || link.is_some_and(|link| link.0 != at) {
-            break;
-        }
-        let link = CarId(at.try_into().map_err(|_| corrupted("a link that is none"))?);
-        all.push((Attempt { bucket: bucket.clone(), link, number }, decode(value.value())?));
-    }
-    Ok(all)
-}
-
-fn corrupted(why: impl ToString) -> redb::Error {
-    redb::Error::Corrupted(why.to_string())
 }
 
 #[cfg(test)]

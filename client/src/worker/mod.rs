@@ -4,7 +4,8 @@
 //! signed invocations, paid for by a wallet's key. Nothing depends on its staying alive: what it did is in its [`ledger`] or on
 //! the chain before anything follows from it, and each job may be done again. One entry's trouble is no other's.
 //!
-//! [`pass`](Worker::pass) looks at the index and gives each entry its turn, `entry` takes the turn, `event` tells the chain.
+//! [`pass`](Worker::pass) looks at the index and gives each entry its turn, `entry` takes the turn, `event` tells the chain,
+//! `sweep` takes away what nobody accounts for.
 //!
 //! It believes its indexer and its node; whoever serves it is to be its own.
 
@@ -14,6 +15,7 @@ pub mod ledger;
 mod pass;
 pub mod retry;
 pub mod s3;
+mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,6 +35,7 @@ use crate::ucan::Held;
 use ledger::{Key, Ledger, LedgerError};
 use retry::Pauses;
 use s3::{Head, S3, S3Error};
+use sweep::Objects;
 
 /// How a worker works.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,6 +127,8 @@ struct Inner {
     delivered: Mutex<BTreeMap<Key, i64>>,
     /// Objects that were read and are what their names say, as the store described them.
     verified: Mutex<BTreeMap<CarId, Head>>,
+    /// Who is at work with an object.
+    objects: Objects,
     /// Entries that have their turn at once.
     turns: Semaphore,
     /// Objects that are read at once.
@@ -149,6 +154,7 @@ impl Worker {
             progress: Progress::default(),
             delivered: Mutex::default(),
             verified: Mutex::default(),
+            objects: Objects::default(),
             turns: Semaphore::new(TURNS_AT_ONCE),
             reading: Semaphore::new(READING_AT_ONCE),
         }))

@@ -41,6 +41,7 @@ struct Known {
 struct Round {
     known: BTreeMap<BucketId, Arc<Known>>,
     retries: Retries<Place>,
+    sweeps: Retries<()>,
     turns: JoinSet<Result<(), WorkerError>>,
     places: HashMap<Id, Place>,
     busy: BTreeSet<Place>,
@@ -116,7 +117,23 @@ impl Worker {
             }
         }
         round.known = known;
+        self.sweep(round).await;
         Ok(())
+    }
+
+    async fn sweep(&self, round: &mut Round) {
+        let now = Instant::now();
+        if !round.sweeps.may(&(), now) {
+            return;
+        }
+        match self.0.sweep().await {
+            Ok(()) => round.sweeps.went_well(&()),
+            Err(error) => {
+                round.failures += 1;
+                let pause = round.sweeps.failed((), now).as_secs_f32();
+                self.0.note(format!("can't take away what no entry accounts for: {error}; trying again in {pause} s"));
+            }
+        }
     }
 
     /// Gives each entry of a bucket its turn, but for those that have it still, or failed a moment ago.
@@ -243,6 +260,7 @@ impl Round {
         Self {
             known: BTreeMap::new(),
             retries: Retries::new(inner.settings.pauses),
+            sweeps: Retries::new(inner.settings.pauses),
             turns: JoinSet::new(),
             places: HashMap::new(),
             busy: BTreeSet::new(),

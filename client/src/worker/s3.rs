@@ -215,6 +215,11 @@ impl S3 {
         Upload { url: put.sign(self.upload).into(), headers }
     }
 
+    /// How long what [`S3::sign`] allows is allowed.
+    pub fn upload_seconds(&self) -> u64 {
+        self.upload.as_secs()
+    }
+
     async fn send(&self, request: RequestBuilder) -> Result<Response, S3Error> {
         request.send().await.map_err(|error| self.away(error))
     }

@@ -11,6 +11,7 @@ use bucket_client::{ActorClient, Gateway, Key};
 use bucket_protocols::store::Status;
 use bucket_rpc::json::parse_address;
 use bucket_tests::cars::id;
+use bucket_tests::keys::ed25519;
 
 use super::{CARS, PAYER, Shop, car, service};
 
@@ -118,6 +119,10 @@ fn start(shop: &Shop, kill_at: u64) -> Child {
 #[derive(Clone, Copy, PartialEq)]
 enum Way {
     Stored,
+    /// The CAR is there before it is added.
+    Known,
+    /// It was stored in another term of the provider.
+    Again,
     Expired,
     Exceeded,
 }
@@ -125,10 +130,27 @@ enum Way {
 impl Way {
     fn end(self) -> Status {
         match self {
-            Self::Stored => Status::Ok,
+            Self::Stored | Self::Known | Self::Again => Status::Ok,
             Self::Expired => Status::Expired,
             Self::Exceeded => Status::Exceeds,
         }
+    }
+
+    /// Adds a CAR.
+    fn begin(self, shop: &mut Shop, bytes: &[u8]) {
+        if matches!(self, Self::Known | Self::Again) {
+            std::fs::write(shop.object(bytes), bytes).unwrap();
+        }
+        if self == Self::Again {
+            shop.add(bytes).unwrap();
+            shop.start(Settings::new(CAPACITY));
+            shop.good_turn();
+            shop.stands(bytes, Status::Ok);
+            shop.worker = None;
+            shop.provide(&ed25519(98));
+            shop.provide(&service());
+        }
+        shop.add(bytes).unwrap();
     }
 
     /// Does what the world has to do for an entry to come to its end, once; answers whether it is there.
@@ -151,7 +173,7 @@ fn kill_at_every_step(shop: &mut Shop, way: Way) -> u64 {
     for step in 1..STEPS_MAX {
         let size = if way == Way::Exceeded { CAPACITY as usize + 1 } else { SIZE };
         let bytes = car(&format!("{step}."), size);
-        shop.add(&bytes).unwrap();
+        way.begin(shop, &bytes);
         let (mut victim, until, mut helped) = (start(shop, step), Instant::now() + PATIENCE, false);
         let ended = loop {
             if victim.try_wait().unwrap().is_some() {
@@ -183,7 +205,8 @@ fn kill_at_every_step(shop: &mut Shop, way: Way) -> u64 {
     panic!("expected an end after less than {STEPS_MAX} steps");
 }
 
-fn check(way: Way, events: &[&str], standing: Standing, used: impl Fn(u64) -> u64) {
+/// `standings` are those of an entry's attempts.
+fn check(way: Way, events: &[&str], standings: &[Standing], used: impl Fn(u64) -> u64) {
     let mut shop = Shop::new();
     let entries = kill_at_every_step(&mut shop, way);
     assert!(entries > STEPS_MIN, "got {entries}: the worker takes more steps than that");
@@ -191,30 +214,42 @@ fn check(way: Way, events: &[&str], standing: Standing, used: impl Fn(u64) -> u6
     // Nobody said anything twice, so each event changed something.
     let said = shop.events();
     for event in events {
-        let count = said.iter().filter(|cmd| cmd == event).count();
-        assert_eq!(count as u64, entries, "{event}");
+        let [count, each] =
+            [said.iter().filter(|cmd| cmd == event).count(), events.iter().filter(|of| *of == event).count()];
+        assert_eq!(count as u64, entries * each as u64, "{event}");
     }
     assert_eq!(said.len() as u64, entries * events.len() as u64);
     let ledger = shop.ledger();
     let attempts = ledger.attempts(&shop.bucket).unwrap();
-    assert_eq!(attempts.len() as u64, entries);
-    assert!(attempts.iter().all(|(at, (of, _))| at.number == 1 && *of == standing), "{attempts:?}");
+    assert_eq!(attempts.len() as u64, entries * standings.len() as u64);
+    assert!(attempts.iter().all(|(at, (of, _))| *of == standings[at.number as usize - 1]), "{attempts:?}");
     assert_eq!(ledger.used(&shop.bucket).unwrap(), used(entries));
 }
 
 #[test]
 fn what_is_stored_is_stored_whenever_the_worker_dies() {
     let events = ["/store/add", "/store/receive", "/store/put"];
-    check(Way::Stored, &events, Standing::Allocated, |entries| entries * SIZE as u64);
+    check(Way::Stored, &events, &[Standing::Allocated], |entries| entries * SIZE as u64);
+}
+
+#[test]
+fn what_is_known_is_stored_whenever_the_worker_dies() {
+    check(Way::Known, &["/store/add", "/store/put"], &[Standing::Allocated], |entries| entries * SIZE as u64);
+}
+
+#[test]
+fn what_is_added_again_counts_once_whenever_the_worker_dies() {
+    let events = ["/store/add", "/store/put", "/store/add", "/store/done", "/store/put"];
+    check(Way::Again, &events, &[Standing::Freed, Standing::Allocated], |entries| entries * SIZE as u64);
 }
 
 #[test]
 fn what_expires_gives_its_room_back_once_whenever_the_worker_dies() {
     let events = ["/store/add", "/store/receive", "/store/expire", "/store/done"];
-    check(Way::Expired, &events, Standing::Freed, |_| 0);
+    check(Way::Expired, &events, &[Standing::Freed], |_| 0);
 }
 
 #[test]
 fn what_has_no_room_has_none_whenever_the_worker_dies() {
-    check(Way::Exceeded, &["/store/add", "/store/exceed"], Standing::Denied, |_| 0);
+    check(Way::Exceeded, &["/store/add", "/store/exceed"], &[Standing::Denied], |_| 0);
 }

@@ -2,15 +2,17 @@
 
 mod entry;
 mod kill;
+mod objects;
 mod trouble;
 mod upload;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bucket_client::store::index;
 use bucket_client::worker::ledger::Ledger;
-use bucket_client::worker::s3::S3 as Client;
+use bucket_client::worker::s3::{S3 as Client, Settings as Store, UPLOAD_SECONDS};
 use bucket_client::worker::{Settings, Worker};
 use bucket_client::{ActorClient, Identity, Key, Progress, store};
 use bucket_core::bucket::Mode;
@@ -33,6 +35,8 @@ const CARS: &str = "cars";
 const CAPACITY: u64 = 1000;
 /// The account that pays for events.
 const PAYER: usize = 5;
+/// The number of the key of the bucket.
+const OWNER: u8 = 1;
 /// The number of the service's key.
 const SERVICE: u8 = 99;
 
@@ -44,6 +48,8 @@ pub struct Shop {
     pub s3: S3,
     pub worker: Option<Worker>,
     pub notes: Arc<Mutex<Vec<String>>>,
+    /// How long URLs count.
+    pub upload: Duration,
     files: tempfile::TempDir,
     data: tempfile::TempDir,
     nonce: u64,
@@ -58,9 +64,14 @@ pub fn service() -> Identity {
 pub fn served(world: &mut NetworkWorld, number: u8, service: &Identity) -> BucketId {
     let owner = ed25519(number);
     let bucket = keys::create(world, &owner);
-    let car = store::provide(&bucket, &service.did(), &owner, &[], None, 0).unwrap();
-    assert_eq!(world.invoke(User::Bob, &bucket, &car, false).unwrap().ok, Some(true));
+    provide(world, &bucket, &owner, service);
     bucket
+}
+
+/// Makes `service` a bucket's provider.
+fn provide(world: &mut NetworkWorld, bucket: &BucketId, owner: &Identity, service: &Identity) {
+    let car = store::provide(bucket, &service.did(), owner, &[], None, 0).unwrap();
+    assert_eq!(world.invoke(User::Bob, bucket, &car, false).unwrap().ok, Some(true));
 }
 
 impl Shop {
@@ -72,9 +83,10 @@ impl Shop {
         let s3 = S3::start(([127, 0, 0, 1], 0).into(), files.path(), "key", "secret");
         let s3 = runtime.block_on(s3).unwrap();
         s3.create_bucket(CARS).unwrap();
-        let bucket = served(&mut world, 1, &service());
+        let bucket = served(&mut world, OWNER, &service());
         let notes = Arc::default();
-        Self { world, runtime, bucket, s3, worker: None, notes, files, data, nonce: 0 }
+        let upload = Duration::from_secs(UPLOAD_SECONDS);
+        Self { world, runtime, bucket, s3, worker: None, notes, upload, files, data, nonce: 0 }
     }
 
     /// One with a worker.
@@ -96,6 +108,11 @@ impl Shop {
         ActorClient::new(rpc, self.world.clients[0].address()).with_signer(key).with_gateway(self.world.gateway.clone())
     }
 
+    /// Another provider for the bucket.
+    pub fn provide(&mut self, service: &Identity) {
+        provide(&mut self.world, &self.bucket, &ed25519(OWNER), service);
+    }
+
     /// Starts a worker over what the one before left.
     pub fn start(&mut self, settings: Settings) {
         self.start_as(self.payer(), settings);
@@ -103,7 +120,7 @@ impl Shop {
 
     fn start_as(&mut self, payer: ActorClient, settings: Settings) {
         self.worker = None;
-        let s3 = Client::new(&self.s3.settings(CARS)).unwrap();
+        let s3 = Client::new(&Store { upload: self.upload, ..self.s3.settings(CARS) }).unwrap();
         self.runtime.block_on(s3.check()).unwrap();
         let ledger = Ledger::open(self.data.path()).unwrap();
         let notes = self.notes.clone();

@@ -123,6 +123,67 @@ fn an_attempt_that_begins_in_another_history_is_judged_anew() {
     assert_eq!(ledger.used(&at.bucket).unwrap(), 60);
 }
 
+#[test]
+fn an_attempt_takes_what_earlier_ones_left() {
+    let (_dir, ledger) = opened();
+    let [first, second, third, fourth] = [1, 2, 3, 4].map(|number| attempt(1, 1, number));
+    let (link, bucket) = (attempt(1, 2, 1), attempt(2, 1, 1));
+    for other in [&link, &bucket] {
+        ledger.allocate(other, claim(40), Capacity::each(100)).unwrap();
+    }
+    ledger.allocate(&first, claim(60), Capacity::each(100)).unwrap();
+    // Another provider's term was between them, in which nobody asked for the first to be freed.
+    assert_eq!(ledger.allocate(&third, claim(55), Capacity::each(100)).unwrap(), Allocation::Allocated(55));
+    assert_eq!(ledger.standing(&first).unwrap(), Some((Standing::Freed, claim(60))));
+    assert_eq!(ledger.used(&first.bucket).unwrap(), 95);
+    assert_eq!(ledger.free(&first).unwrap(), 0);
+    let denied = ledger.allocate(&fourth, claim(61), Capacity::each(100)).unwrap();
+    assert_eq!(denied, Allocation::Exceeded { used: 40, capacity: 100 });
+    assert_eq!(ledger.used(&first.bucket).unwrap(), 40);
+    // A later one, which a reorganisation took back, is another's matter.
+    ledger.keep(&third, claim(55), Capacity::each(100)).unwrap();
+    ledger.keep(&second, claim(5), Capacity::each(100)).unwrap();
+    assert_eq!(ledger.used(&first.bucket).unwrap(), 100);
+    assert_eq!(ledger.used(&bucket.bucket).unwrap(), 40);
+}
+
+#[test]
+fn an_object_is_left_alone_until_nobody_may_put_it_and_nobody_has_room_for_it() {
+    let (_dir, ledger) = opened();
+    let (one, other) = (attempt(1, 1, 1), attempt(2, 1, 1));
+    let (bucket, link) = (one.bucket.clone(), one.link);
+    let url = |until| ledger.remember_url(&bucket, &link, &[9; 32], b"url", until).unwrap();
+    let ended = |now| {
+        let Ended { unaccounted, others } = ledger.ended(now).unwrap();
+        ledger.date(&others, now, now + 50).unwrap();
+        assert_eq!(ledger.is_unaccounted(&link, now).unwrap(), !unaccounted.is_empty());
+        unaccounted
+    };
+    assert_eq!(ended(u64::MAX - 50), vec![], "nobody knows of it");
+    for at in [&one, &other] {
+        ledger.allocate(at, claim(60), Capacity::each(100)).unwrap();
+    }
+    url(100);
+    url(90);
+    ledger.free(&one).unwrap();
+    ledger.free(&other).unwrap();
+    // The last URL counts, and whoever comes back.
+    assert_eq!(ended(99), vec![]);
+    assert_eq!(ended(100), vec![link]);
+    let again = Attempt { number: 2, ..other };
+    ledger.allocate(&again, claim(60), Capacity::each(100)).unwrap();
+    assert_eq!(ended(101), vec![]);
+    assert_eq!(ended(102), vec![]);
+    // What is let go without a URL has its time from the next look on.
+    ledger.free(&again).unwrap();
+    assert_eq!(ended(200), vec![]);
+    assert_eq!(ended(249), vec![]);
+    assert_eq!(ended(250), vec![link]);
+    assert_eq!(ended(251), vec![link], "until it is gone");
+    ledger.gone(&link).unwrap();
+    assert_eq!(ended(252), vec![]);
+}
+
 fn entry(attempt: u64, status: Status, size: u64) -> Option<Entry> {
     let car = Some((CarId([1; 32]), size));
     Some(Entry { status, attempt, car, began: None, until: None, upload: None, put: None, term: None })
