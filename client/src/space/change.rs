@@ -12,7 +12,7 @@ use super::SpaceError;
 use super::edit::{Edit, EditDraft, Ops};
 use super::judge::{Judge, Room};
 use super::kept::{
-    AUTHOR, Author, EVIDENCE, Evidence, Fate, HEAD, Holds as _, Push, REFUSED, REVOKED, SERVICE, SIGNED, TRUST,
+    AUTHOR, Author, EVIDENCE, Evidence, Fate, HEAD, Holds as _, PROVIDER, Push, REFUSED, REVOKED, SIGNED, TRUST,
 };
 use super::model::{Changes, State, includes, is_later};
 use super::store::{Change, EDITS, META, OWN, PUSHES, Read as _};
@@ -89,9 +89,9 @@ impl Change {
         self.set(AUTHOR, &Ipld::List(std::iter::once(text(&author.did)).chain(proofs).collect()))
     }
 
-    /// Remembers whose receipts count.
-    pub fn set_service(&self, service: &BucketId) -> Result<(), SpaceError> {
-        self.put(META, SERVICE.as_bytes(), service.as_str().as_bytes())
+    /// Remembers whose receipts count: the index's row of the bucket's provider, if there is one.
+    pub fn set_provider(&self, row: Option<&Ipld>) -> Result<(), SpaceError> {
+        row.map_or_else(|| self.del(META, PROVIDER.as_bytes()), |row| self.set(PROVIDER, row))
     }
 
     /// Makes an edit here.

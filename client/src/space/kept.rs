@@ -13,6 +13,7 @@ use bucket_core::dag_cbor::{self, Ipld, map};
 use bucket_core::did::BucketId;
 use bucket_core::prolly::Tree;
 use bucket_protocols::space::head::Head;
+use bucket_protocols::store::rows::Provider;
 
 use super::SpaceError;
 use super::blocks::Nodes;
@@ -30,7 +31,7 @@ pub(super) const TRUST: &str = "trust";
 pub(super) const REFUSED: &str = "refused";
 pub(super) const REVOKED: &str = "revoked";
 pub(super) const AUTHOR: &str = "author";
-pub(super) const SERVICE: &str = "service";
+pub(super) const PROVIDER: &str = "provider";
 
 /// Who edits here, and by what right.
 #[derive(Debug, Clone, PartialEq)]
@@ -229,8 +230,13 @@ pub trait Holds: Read + Sized {
 
     /// Whose receipts count in the space, as far as it is known.
     fn service(&self) -> Result<Option<BucketId>, SpaceError> {
-        let text = self.get(META, SERVICE.as_bytes())?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        text.map(|text| did(Ipld::String(text))).transpose()
+        Ok(self.provider()?.map(|found| found.provider))
+    }
+
+    /// The bucket's provider, as the chain committed to it.
+    fn provider(&self) -> Result<Option<Provider>, SpaceError> {
+        let Some(bytes) = self.get(META, PROVIDER.as_bytes())? else { return Ok(None) };
+        Provider::read(&value(&bytes, "a provider")?).map(Some).map_err(|_| broken("a provider"))
     }
 
     /// Edits that were made here and aren't known to be on the chain for good, in the order of their numbers.

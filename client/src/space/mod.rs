@@ -3,7 +3,7 @@
 //! - [`edit`]: a signed edit; [`model`]: what a replica holds, and how two become one; [`tree`]: what it says;
 //! - [`store`]: the file, [`kept`]: what is in it, [`change`]: how it changes, [`blocks`]: what it keeps of trees and values,
 //!   [`judge`]: which edits count now;
-//! - [`pull`], [`push`] and [`settle`]: the chain; [`sync`] and [`serve`]: other replicas, in the words of [`wire`], with [`evidence`];
+//! - [`pull`], [`push`] and [`settle`]: the chain, with whose receipts count (`provider`); [`sync`] and [`serve`]: other replicas, in the words of [`wire`], with [`evidence`];
 //! - [`content`]: files and large values, [`mod@import`]: a tree from lines.
 
 pub mod blocks;
@@ -16,6 +16,7 @@ pub mod import;
 pub mod judge;
 pub mod kept;
 pub mod model;
+mod provider;
 pub mod pull;
 pub mod push;
 pub mod remote;

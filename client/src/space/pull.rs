@@ -6,6 +6,7 @@ use bucket_core::car::Car;
 use bucket_core::cid::{CarId, NativeHasher};
 use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
+use bucket_core::task::Task;
 use bucket_protocols::space::head::Head;
 use bucket_protocols::space::push::PUSH;
 use reqwest::StatusCode;
@@ -16,7 +17,7 @@ use super::model::is_later;
 use super::remote::{Moved, Remote};
 use super::settle::{ran, settle};
 use super::store::Replica;
-use super::{SpaceError, millis};
+use super::{SpaceError, millis, provider};
 use crate::actor::ActorClient;
 use crate::dag_json;
 use crate::error::ClientError;
@@ -62,7 +63,7 @@ pub async fn pull(replica: &Replica, client: &ActorClient) -> Result<Pulled, Cli
     let remote = Remote::new(gateway.url())?;
     // Makes the replica, if it is a new one.
     let before = replica.write(|kept| kept.head())?;
-    learn_service(replica, gateway).await?;
+    provider::learn(replica, client).await?;
     learn_revocations(replica, client).await?;
     let found = find(replica.space(), client, gateway).await?.unwrap_or_else(Found::nothing);
     let stranger = replica.write(|kept| Ok(!found.signer.as_ref().map_or(Ok(true), |signer| kept.meet(signer))?))?;
@@ -94,7 +95,12 @@ async fn still_there(replica: &Replica, client: &ActorClient, head: &Head) -> Re
 }
 
 /// One row of the index that the protocol wrote; anybody may write rows of the same key by another.
-async fn row(space: &BucketId, gateway: &Gateway, protocol: &str, key: &str) -> Result<Option<Ipld>, ClientError> {
+pub(super) async fn row(
+    space: &BucketId,
+    gateway: &Gateway,
+    protocol: &str,
+    key: &str,
+) -> Result<Option<Ipld>, ClientError> {
     // A percent sign is the only character of a DID that a URL's path reads otherwise.
     let did = space.as_str().replace('%', "%25");
     let key = format!("[\"{protocol}\",\"{key}\"]");
@@ -102,16 +108,6 @@ async fn row(space: &BucketId, gateway: &Gateway, protocol: &str, key: &str) -> 
     let rows = page["items"].as_array().into_iter().flatten();
     let own = rows.into_iter().find(|row| row["protocol"] == protocol);
     own.map(|row| dag_json::from_json(&row["value"])).transpose()
-}
-
-async fn learn_service(replica: &Replica, gateway: &Gateway) -> Result<(), ClientError> {
-    let Some(Ipld::Map(row)) = row(replica.space(), gateway, "store", "provider").await? else { return Ok(()) };
-    if let Some(Ipld::String(did)) = row.get("provider")
-        && let Ok(did) = did.parse()
-    {
-        replica.write(|kept| kept.set_service(&did))?;
-    }
-    Ok(())
 }
 
 /// Asks the chain which delegations of edits that wait were taken back, and whether those still are that were.
@@ -152,8 +148,7 @@ async fn verify(
 ) -> Result<Found, ClientError> {
     let fetched = client.fetch_receipt(space, &car).await?;
     // What other commands answer is what their callers like.
-    let pushed = Car::decode::<NativeHasher>(gateway.fetch(&car).await?).map_err(bucket_core::error::Abort::Car)?;
-    let asked = task::asked(&pushed)?;
+    let asked = asked(gateway, &car).await?;
     let told = head_of(&fetched);
     if asked.cmd != PUSH || told.as_ref() != Some(&head) {
         let expected = format!("the receipt of a push that led to edit {} with root {}", head.seq, head.root);
@@ -162,6 +157,12 @@ async fn verify(
     }
     let (signed, signer) = signed(space, gateway, &head, &car).await?.unzip();
     Ok(Found { head, evidence: Evidence { car: Some(car), signed }, signer })
+}
+
+/// What a CAR that ran asked for.
+pub(super) async fn asked(gateway: &Gateway, car: &CarId) -> Result<Task, ClientError> {
+    let car = Car::decode::<NativeHasher>(gateway.fetch(car).await?).map_err(bucket_core::error::Abort::Car)?;
+    Ok(task::asked(&car)?)
 }
 
 /// The head that a receipt tells.

@@ -14,12 +14,12 @@ use super::{Home, Net};
 use crate::scenario::int;
 
 /// The chain's epoch, from which on a fork may leave everything out.
-fn epoch(net: &Net) -> i64 {
+pub(super) fn epoch(net: &Net) -> i64 {
     net.world.devnet.head().unwrap().height
 }
 
 /// A fork without what came behind this epoch, whose messages wait.
-fn fork(net: &Net, epoch: i64) {
+pub(super) fn fork(net: &Net, epoch: i64) {
     let depth = usize::try_from(self::epoch(net) - epoch).unwrap();
     net.world.devnet.reorg(Reorg { include: false, null_rounds: 0, ..Reorg::of_depth(depth) }).unwrap();
 }
