@@ -137,10 +137,11 @@ impl NetworkWorld {
 
     /// Waits until the index is where the chain is.
     pub fn catch_up(&self) {
-        let head = self.devnet.head().expect("a head");
-        let parent = serde_json::to_value(head.parents()).expect("a tipset key");
         let until = std::time::Instant::now() + CATCH_UP;
         loop {
+            // Somebody else may send messages meanwhile.
+            let head = self.devnet.head().expect("a head");
+            let parent = serde_json::to_value(head.parents()).expect("a tipset key");
             let (_, body) =
                 self.runtime.block_on(self.gateway.get("v1/buckets", "application/json")).expect("it answers");
             let answer: Value = serde_json::from_slice(&body).expect("JSON");
