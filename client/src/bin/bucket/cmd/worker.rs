@@ -37,7 +37,7 @@ pub struct Worker {
     #[arg(long, value_name = "URL", env = "BUCKET_S3")]
     s3: String,
 
-    /// The S3 bucket, which has to be there
+    /// The S3 bucket, which has to be there, and to be this worker's alone: it deletes what none of its entries accounts for
     #[arg(long, value_name = "NAME", env = "BUCKET_S3_BUCKET")]
     s3_bucket: String,
 
