@@ -3,7 +3,8 @@
 //! - [`edit`]: a signed edit; [`model`]: what a replica holds, and how two become one; [`tree`]: what it says;
 //! - [`store`]: the file, [`kept`]: what is in it, [`change`]: how it changes, [`blocks`]: what it keeps of trees and values,
 //!   [`judge`]: which edits count now;
-//! - [`pull`], [`push`] and [`settle`]: the chain, with whose receipts count (`provider`); [`sync`] and [`serve`]: other replicas, in the words of [`wire`], with [`evidence`];
+//! - [`pull`], [`push`] and [`settle`]: the chain, and whose receipts count (`provider`);
+//! - [`sync`] and [`serve`]: other replicas, in the words of [`wire`], with [`evidence`];
 //! - [`content`]: files and large values, [`mod@import`]: a tree from lines.
 
 pub mod blocks;

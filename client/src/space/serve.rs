@@ -162,9 +162,10 @@ async fn block(State(app): State<App>, Path(cid): Path<String>) -> Result<Respon
             let found = replica.read(|kept| match kept.get(EDITS, &cid.to_bytes())? {
                 Some(edit) => Ok(Some(edit)),
                 None => kept.block(&cid),
-            })?;
-            if found.is_some() {
-                return Ok(found);
+            });
+            // Another file may have it.
+            if let Ok(Some(found)) = found {
+                return Ok(Some(found));
             }
         }
         Ok(None)

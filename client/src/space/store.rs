@@ -214,7 +214,7 @@ impl Replica {
         Self { clock, ..self.clone() }
     }
 
-    /// All replicas below `home`, sorted.
+    /// All replicas below `home`, sorted. A file that can't be read is left out: it is no reason not to serve the others.
     pub fn all(home: &Path) -> Result<Vec<Self>, SpaceError> {
         let folder = folder(home);
         let failed = |error: std::io::Error| SpaceError::Storage { path: folder.clone(), why: error.to_string() };
@@ -228,8 +228,8 @@ impl Replica {
             let path = file.map_err(failed)?.path();
             if path.extension().is_some_and(|extension| extension == "redb") {
                 let space = open(&path, |path| ReadOnlyDatabase::open(path))
-                    .and_then(|db| read(&path, &db, millis, |snapshot| snapshot.get(META, SPACE.as_bytes())))?;
-                let space = space.and_then(|space| String::from_utf8(space).ok()?.parse().ok());
+                    .and_then(|db| read(&path, &db, millis, |snapshot| snapshot.get(META, SPACE.as_bytes())));
+                let space = space.ok().flatten().and_then(|space| String::from_utf8(space).ok()?.parse().ok());
                 found.extend(space.map(|space| Self { path, space, clock: millis }));
             }
         }

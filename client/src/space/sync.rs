@@ -11,7 +11,7 @@ use super::model::is_later;
 use super::remote::{BLOCK_BYTES_MAX, Moved, Remote};
 use super::store::{EDITS, Read as _, Replica};
 use super::wire::{Answer, BLOCKS_MAX, SENT_BYTES_MAX, TOLD_BYTES_MAX, Told, shown};
-use super::{SpaceError, edit, millis};
+use super::{Edit, SpaceError, edit, millis};
 
 /// Requests of one sync: trees are as deep as that, and each level goes in pieces.
 const ROUNDS_MAX: usize = 4096;
@@ -19,8 +19,8 @@ const ROUNDS_MAX: usize = 4096;
 /// Bytes of the blocks of one request; the state comes on top.
 const BLOCKS_BYTES_MAX: usize = SENT_BYTES_MAX / 4;
 
-/// Edits that are kept in one transaction.
-const EDITS_BATCH: usize = 512;
+/// Edits that are fetched, checked and kept at a time.
+const EDITS_BATCH: usize = 64;
 
 /// What a sync did.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,16 +91,31 @@ async fn edits(
     let here: BTreeSet<_> = replica.read(|kept| Ok(kept.state()?.edits().keys().copied().collect()))?;
     let lacking: Vec<_> = told.edits.difference(&here).filter(|cid| !refused.contains_key(cid)).copied().collect();
     let mut moved = Moved::default();
-    for some in lacking.chunks(EDITS_BATCH) {
+    let mut batches = lacking.chunks(EDITS_BATCH);
+    for some in batches.by_ref() {
         let came = remote.blocks(some, edit::EDIT_BYTES_MAX).await?;
         // One that is gone was included meanwhile.
         let came: Vec<_> = came.iter().filter_map(|(cid, bytes)| Some((*cid, bytes.as_deref()?))).collect();
-        moved.edits += came.len();
         moved.bytes += came.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
-        let left = replica.write(|kept| kept.take_all(replica.space(), came))?;
+        let mut good = Vec::new();
+        for (cid, bytes) in &came {
+            match Edit::decode(bytes, replica.space()) {
+                Ok(edit) => good.push(edit),
+                Err(why) => drop(refused.insert(*cid, why.to_string())),
+            }
+        }
+        // Edits that only don't count here are good ones. Whoever has none of those has nothing for us.
+        if good.is_empty() && !came.is_empty() {
+            break;
+        }
+        moved.edits += good.len();
+        let left = replica.write(|kept| kept.take(good))?;
         moved.edits -= left.len();
         refused.extend(left.into_iter().map(|(cid, why)| (cid, why.to_string())));
     }
+    let unasked =
+        batches.flatten().map(|cid| (*cid, format!("not asked for: none of the {EDITS_BATCH} before is good")));
+    refused.extend(unasked);
     Ok(moved)
 }
 

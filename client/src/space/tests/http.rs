@@ -6,6 +6,7 @@ use tokio::runtime::Runtime;
 
 use super::world::{Chain, Home};
 use super::*;
+use crate::space::Replica;
 use crate::space::kept::Holds as _;
 use crate::space::remote::{Moved, Remote};
 use crate::space::store::{NODES, Read as _};
@@ -21,6 +22,23 @@ async fn equal(a: &Home, b: &Home) -> Synced {
     assert!(a.told().agrees(&b.told()));
     assert_eq!(a.root(), b.root());
     synced
+}
+
+/// A file that can't be read keeps nobody from the others.
+#[test]
+fn a_broken_file_is_passed_by() {
+    runtime().block_on(async {
+        let (alice, bob) = (Home::new(), Home::new());
+        alice.edit(2, ops([("/a", Some(1))]));
+        for name in ["broken.redb", "empty.redb"] {
+            let file = alice.replica.path().with_file_name(name);
+            std::fs::write(file, if name == "empty.redb" { vec![] } else { vec![7; 10_000] }).unwrap();
+        }
+        let all: Vec<_> = Replica::all(alice.dir.path()).unwrap().iter().map(|one| one.space().clone()).collect();
+        assert_eq!(all, [space()]);
+        equal(&bob, &alice).await;
+        assert_eq!(bob.told().edits.len(), 1);
+    });
 }
 
 #[test]
