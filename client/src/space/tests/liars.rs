@@ -140,31 +140,6 @@ fn who_has_nothing_good_is_not_asked_for_all_of_it() {
     });
 }
 
-/// Whoever asks: the edits of one whose clock is ahead are left out, and the head and others come.
-#[test]
-fn a_clock_that_is_ahead_keeps_nobody_from_the_rest() {
-    run(async {
-        let (ahead, asks, asked) = (Home::new(), victim(), victim());
-        let mut chain = Chain::with_entries(300);
-        chain.push(&[("/new".to_owned(), Some(Ipld::Integer(1)))].into(), 9, 2);
-        ahead.pull(&chain).unwrap();
-        let good = edit(3, 1, 5, ops([("/a", Some(1))]));
-        let future = edit(4, 1, crate::space::millis() + 49 * 60 * 60 * 1000, ops([("/b", Some(1))]));
-        let clock = || crate::space::millis() + 48 * 60 * 60 * 1000;
-        let edits = vec![(*good).clone(), (*future).clone()];
-        assert!(ahead.replica.with_clock(clock).write(|kept| kept.take(edits)).unwrap().is_empty());
-        let synced = sync(&asks.replica, &ahead.serve().await).await.unwrap();
-        assert_eq!(synced.refused.keys().collect::<Vec<_>>(), [&future.cid]);
-        let synced = sync(&ahead.replica, &asked.serve().await).await.unwrap();
-        assert_eq!(synced.refused_there.keys().collect::<Vec<_>>(), [&future.cid]);
-        for home in [asks, asked] {
-            let told = home.told();
-            assert_eq!((told.head, told.edits.contains(&good.cid)), (chain.head.clone(), true));
-            assert!(!told.edits.contains(&future.cid));
-        }
-    });
-}
-
 /// An edit that is signed well by somebody whom nobody gave a right.
 fn dag_cbor_edit(author: &Identity, n: u64, time: u64) -> Vec<u8> {
     // What `seal` would refuse: signed as the space's, and then for another author, with that one's key.
