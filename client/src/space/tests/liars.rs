@@ -5,12 +5,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::Path;
-use axum::http::StatusCode;
 use axum::routing::get;
 use bucket_core::cid::{CarId, DAG_CBOR, RAW};
 use bucket_core::prolly;
 use bucket_protocols::space::push::PUSH;
-use tokio::runtime::Runtime;
 
 use super::world::{Chain, Home, serve_at, service, vouch};
 use super::*;
@@ -34,7 +32,7 @@ async fn liar(told: Vec<u8>, blocks: Blocks) -> Remote {
         let blocks = Arc::clone(&blocks);
         async move {
             let cid: Cid = cid.parse().expect("a CID");
-            blocks.get(&cid).cloned().ok_or(StatusCode::NOT_FOUND)
+            blocks.get(&cid).cloned().ok_or(axum::http::StatusCode::NOT_FOUND)
         }
     };
     let router = Router::new()
@@ -71,7 +69,7 @@ fn evident(mut blocks: Blocks, evidence: &[u8]) -> Blocks {
 }
 
 fn run(test: impl Future<Output = ()>) {
-    Runtime::new().unwrap().block_on(test);
+    tokio::runtime::Runtime::new().unwrap().block_on(test);
 }
 
 #[test]
