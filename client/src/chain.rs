@@ -22,6 +22,9 @@ use crate::error::{ClientError, explain_exit};
 use crate::key::{KeyError, SIGNATURE_BYTES, Signer, eth_message, sign_message};
 use crate::progress::{Progress, Step};
 
+/// Epochs after which the chain takes nothing back: Filecoin's chain finality.
+pub const FINALITY: i64 = 900;
+
 /// How long a message is waited for: twenty epochs of the real networks.
 pub const WAIT_TIMEOUT: Duration = Duration::from_secs(600);
 

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use bucket_core::abi::{ReceiptReturn, Status};
 use bucket_core::car::archive;
 use bucket_core::cid::{CarId, NativeHasher};
+use bucket_core::dag_cbor::Ipld;
 use bucket_core::did::BucketId;
+use bucket_core::error::Failure;
 use bucket_core::receipt::Receipt;
 use reqwest::{StatusCode, Url};
 
@@ -172,6 +174,15 @@ impl ActorClient {
             ReceiptReturn { receipt: Some(id), .. } => Fetched::read(id, self.gateway()?.fetch(&id).await?, car),
             ReceiptReturn { status: Status::NotFound, .. } => Err(ClientError::ReceiptNotFound(*car)),
             found => Err(ClientError::ReceiptPending { car: *car, position: found.position.unwrap_or_default() }),
+        }
+    }
+
+    /// What came of a CAR, by its verified receipt, as the chain says now; `None` while it didn't run.
+    pub async fn outcome(&self, bucket: &BucketId, car: &CarId) -> Result<Option<Result<Ipld, Failure>>, ClientError> {
+        match self.fetch_receipt(bucket, car).await {
+            Ok(fetched) => Ok(Some(fetched.receipt.out)),
+            Err(ClientError::ReceiptNotFound(_) | ClientError::ReceiptPending { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 

@@ -31,6 +31,7 @@ use bucket_protocols::space::push::{PUSH, Push};
 use futures::{StreamExt as _, future::ready, stream};
 
 use crate::actor::ActorClient;
+use crate::chain::FINALITY;
 use crate::error::ClientError;
 use crate::identity::Identity;
 use crate::progress::{Progress, Step};
@@ -42,7 +43,7 @@ use crate::space::{SpaceError, millis};
 use crate::store::index::{self, Listed};
 use crate::task::nonce;
 use crate::ucan::sign::invocation;
-use crate::ucan::{Held, Token};
+use crate::ucan::Held;
 use crate::worker::Observer;
 
 use answer::Blob;
@@ -54,9 +55,6 @@ const ASKED_MAX: usize = 32;
 
 /// Runs that one edit tells of, if they fit.
 const RUNS_MAX: usize = 64;
-
-/// Epochs above a push after which a reorganisation won't take it back: Filecoin's chain finality.
-const FINALITY: i64 = 900;
 
 /// How long a space is left alone in which something is left that may be taken later.
 const LATER: Duration = Duration::from_secs(60);
@@ -166,10 +164,7 @@ impl Service {
         if asked.is_empty() && known.is_empty() {
             return Ok(self.done(bucket, later.then(|| Instant::now() + LATER)));
         }
-        let mut held = Vec::new();
-        for proof in &provider.proofs {
-            held.push(Held::new(Token::new(index::block(gateway, proof).await?))?);
-        }
+        let held = index::held(gateway, &provider.proofs).await?;
         let space = Space { id: id.clone(), held, term: provider.term };
         let said = self.begin(&space, &asked, &mut known).await?;
         let progress = self.progress_of(&space, &mut known).await?;
@@ -210,7 +205,7 @@ impl Service {
         let mut pushes: BTreeSet<_> = runs.values().filter_map(push).collect();
         let mut gone = BTreeSet::new();
         while let Some((_, push)) = pushes.pop_last() {
-            if self.has(space, &push).await? {
+            if matches!(self.client.outcome(space, &push).await?, Some(Ok(_))) {
                 break;
             }
             self.note(format!("{space}: {push} was taken back"));
@@ -228,15 +223,6 @@ impl Service {
         self.step("runs checked", async { self.runs.put_all(space, &changed, &Keys::new()) }).await?;
         runs.retain(|_, run| !run.last || run.written == Written::No);
         Ok(runs)
-    }
-
-    /// Whether a CAR ran with success, as the chain says now.
-    async fn has(&self, space: &BucketId, car: &CarId) -> Result<bool, ClientError> {
-        match self.client.fetch_receipt(space, car).await {
-            Ok(fetched) => Ok(fetched.receipt.out.is_ok()),
-            Err(ClientError::ReceiptNotFound(_) | ClientError::ReceiptPending { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 
     /// Changes the space. An edit that came too late is planned anew, with the next look.

@@ -8,7 +8,6 @@ use bucket_protocols::store::rows::Provider;
 
 use super::kept::Holds as _;
 use super::pull::{asked, row};
-use super::settle::ran;
 use super::store::Replica;
 use crate::actor::ActorClient;
 use crate::error::ClientError;
@@ -52,7 +51,7 @@ fn says(out: Ipld, provider: &Provider) -> bool {
 
 /// Whether the chain still has what made somebody the provider.
 async fn has(space: &BucketId, client: &ActorClient, provider: &Provider) -> Result<bool, ClientError> {
-    let out = ran(space, client, &provider.car).await?;
+    let out = client.outcome(space, &provider.car).await?;
     Ok(out.and_then(Result::ok).is_some_and(|out| says(out, provider)))
 }
 

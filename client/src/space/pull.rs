@@ -15,7 +15,7 @@ use super::evidence::{self, Vouched};
 use super::kept::{Evidence, Holds as _};
 use super::model::is_later;
 use super::remote::{Moved, Remote};
-use super::settle::{ran, settle};
+use super::settle::settle;
 use super::store::Replica;
 use super::{SpaceError, millis, provider};
 use crate::actor::ActorClient;
@@ -90,7 +90,7 @@ pub async fn pull(replica: &Replica, client: &ActorClient) -> Result<Pulled, Cli
 /// Whether the chain still has the push that led to the replica's head: then the index is behind.
 async fn still_there(replica: &Replica, client: &ActorClient, head: &Head) -> Result<bool, ClientError> {
     let (Some(car), _) = replica.read(|kept| kept.evidence())? else { return Ok(false) };
-    let out = ran(replica.space(), client, &car).await?;
+    let out = client.outcome(replica.space(), &car).await?;
     Ok(out.and_then(|out| Head::from_ipld(&out.ok()?).ok()).as_ref() == Some(head))
 }
 

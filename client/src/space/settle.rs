@@ -3,32 +3,14 @@
 use std::cmp::Reverse;
 
 use bucket_core::cid::CarId;
-use bucket_core::dag_cbor::Ipld;
-use bucket_core::did::BucketId;
 use bucket_protocols::space::head::Head;
 use bucket_rpc::methods::ChainHead;
 
 use super::kept::{Fate, Holds as _, Push};
 use super::store::Replica;
 use crate::actor::ActorClient;
+use crate::chain::FINALITY;
 use crate::error::ClientError;
-use crate::fetch::Fetched;
-
-/// Epochs after which the chain takes nothing back.
-pub const FINALITY: i64 = 900;
-
-/// What a CAR did, as the chain says now; `None` while it didn't run.
-pub(super) async fn ran(
-    space: &BucketId,
-    client: &ActorClient,
-    car: &CarId,
-) -> Result<Option<Result<Ipld, ()>>, ClientError> {
-    match client.fetch_receipt(space, car).await {
-        Ok(Fetched { receipt, .. }) => Ok(Some(receipt.out.map_err(drop))),
-        Err(ClientError::ReceiptNotFound(_) | ClientError::ReceiptPending { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
 
 /// What is to be noted of a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +38,7 @@ pub(super) async fn settle(replica: &Replica, client: &ActorClient) -> Result<()
         if stands && matches!(push.fate, Fate::Landed(at) if at.saturating_add(FINALITY) > epoch) {
             continue;
         }
-        let out = match ran(replica.space(), client, &car).await {
+        let out = match client.outcome(replica.space(), &car).await {
             // The index is behind the chain.
             Err(ClientError::NotServed { .. }) => continue,
             out => out?,

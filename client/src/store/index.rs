@@ -13,6 +13,7 @@ use crate::car::{Hashed, check_hash};
 use crate::dag_json;
 use crate::error::ClientError;
 use crate::fetch::Gateway;
+use crate::ucan::{Held, Token};
 
 /// Rows and buckets of one request: the most that the indexer gives.
 const PAGE: usize = 1000;
@@ -153,4 +154,13 @@ pub async fn block(gateway: &Gateway, cid: &Cid) -> Result<Vec<u8>, ClientError>
         Hashed::Same => Ok(body),
         _ => Err(ClientError::Mismatch { expected: cid.to_string(), got: "something else".into() }),
     }
+}
+
+/// The delegations of a provider's row.
+pub async fn held(gateway: &Gateway, proofs: &[Cid]) -> Result<Vec<Held>, ClientError> {
+    let mut held = Vec::new();
+    for proof in proofs {
+        held.push(Held::new(Token::new(block(gateway, proof).await?))?);
+    }
+    Ok(held)
 }

@@ -19,14 +19,12 @@ use bucket_core::did::BucketId;
 use bucket_protocols::store::{Entry, Status};
 use redb::{Database, DatabaseError, ReadableDatabase as _};
 
+use crate::chain::FINALITY;
 pub use objects::Ended;
 use tables::{ATTEMPTS, Books, MEMO, USED, all, allocated, less, of_bucket, record, used};
 
 /// The name of an idempotency key.
 pub type Key = [u8; 32];
-
-/// Epochs behind which nothing is taken back (Filecoin's chain finality).
-const FINALITY: i64 = 900;
 
 /// One activation of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

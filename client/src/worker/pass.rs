@@ -16,7 +16,6 @@ use super::retry::Retries;
 use super::{Inner, Service, Worker, WorkerError};
 use crate::error::ClientError;
 use crate::store::index::{self, Listed};
-use crate::ucan::{Held, Token};
 
 /// Buckets that are looked at together.
 const LOOKS_AT_ONCE: usize = 16;
@@ -203,11 +202,7 @@ impl Inner {
 
     /// What gives the right to serve a bucket.
     async fn serve(&self, bucket: &BucketId, proofs: &[Cid]) -> Result<Service, WorkerError> {
-        let mut held = Vec::new();
-        for proof in proofs {
-            let token = Token::new(index::block(self.client.gateway()?, proof).await?);
-            held.push(Held::new(token).map_err(ClientError::from)?);
-        }
+        let held = index::held(self.client.gateway()?, proofs).await?;
         self.note(format!("{bucket}: serving it"));
         Ok(Service { bucket: bucket.clone(), held })
     }
