@@ -120,8 +120,3 @@ fn origin(meta: Option<&BTreeMap<String, Ipld>>) -> Result<Option<CarId>, Why> {
         Some(_) => Err(Why::NoReceipt("an origin that is no link".into())),
     }
 }
-
-/// CID of a task's block: what receipts call it.
-pub fn task_cid<H: Hasher>(task: &Task) -> Cid {
-    task.cid::<H>()
-}

@@ -11,7 +11,7 @@ use bucket_core::ucan::{DelegationDraft, Denied, InvocationDraft, Policy};
 use super::scene::{NOW, Scene, asked, blocks, site, stored};
 use super::{Key, Tx, map, pack, s};
 use crate::space::keys::{self, Kind};
-use crate::space::receipt::{Draft, Signed, task_cid};
+use crate::space::receipt::{Draft, Signed};
 use crate::space::standing::{Blob, Recognised, Standing, Why};
 
 #[test]
@@ -20,7 +20,7 @@ fn a_receipt_of_the_service_counts_under_its_key_and_under_its_tasks() {
     let (service, task) = (scene.service.did(), scene.add(b"hello"));
     let car = scene.service.receipt(scene.draft(&service, &task));
     let id = CarId::of::<NativeHasher>(&car);
-    let ran = task_cid::<NativeHasher>(&task);
+    let ran = task.cid::<NativeHasher>();
     for (kind, key) in [(Kind::Blob, keys::key_of(&task).unwrap()), (Kind::Receipt, Kind::Receipt.key(&ran))] {
         let receipt = Signed { ran, task: task.clone(), by: service.clone(), out: Ok(stored()), origin: None };
         let recognised = scene.recognised(&key, &car);
@@ -75,7 +75,7 @@ fn the_indexers_signed_receipts_count() {
     let task = scene.add(b"hello");
     let invocation = InvocationDraft { aud: None, ..asked(&scene, &task) };
     let invocation = scene.user.seal(&invocation);
-    let ran = task_cid::<NativeHasher>(&task);
+    let ran = task.cid::<NativeHasher>();
     let id = CarId::of::<NativeHasher>(b"the input");
     let receipt = Receipt { ran: id, out: Ok(stored()), fork: vec![], cause: None, prior: None };
     let meta = [("receipt", Ipld::Link(id.to_cid())), ("fork", Ipld::List(vec![]))];
@@ -106,7 +106,7 @@ fn others_words_dont_count() {
     let car = scene.stranger.receipt(Draft { proofs: &proofs, ..scene.draft(&service, &task) });
     scene.refused("with another's proof", &key, &car, "InvalidAudience");
     // The service's name under a stranger's signature.
-    let ran = task_cid::<NativeHasher>(&task);
+    let ran = task.cid::<NativeHasher>();
     let assertion = assertion(&service, ran, Ok(stored()), vec![]);
     let forged = assertion.seal(&scene.service.public(), |message| scene.stranger.sign(message));
     let car = pack(&[&dag_cbor::encode(&task.to_ipld()), &forged]);
@@ -148,7 +148,7 @@ fn receipts_count_in_their_time() {
     let (service, task) = (scene.service.did(), scene.add(b"hello"));
     let key = keys::key_of(&task).unwrap();
     let until = |exp| {
-        let asserted = assertion(&service, task_cid::<NativeHasher>(&task), Ok(stored()), vec![]);
+        let asserted = assertion(&service, task.cid::<NativeHasher>(), Ok(stored()), vec![]);
         let assertion = scene.service.seal(&InvocationDraft { exp: Some(exp), ..asserted });
         pack(&[&dag_cbor::encode(&task.to_ipld()), &assertion])
     };
@@ -170,7 +170,7 @@ fn a_receipt_counts_nowhere_else() {
         &car,
         "expected the key of a receipt of /blob/add",
     );
-    let other_task = Kind::Receipt.key(&task_cid::<NativeHasher>(&other));
+    let other_task = Kind::Receipt.key(&other.cid::<NativeHasher>());
     scene.refused("of another task", &other_task, &car, "expected the key /receipt/");
     scene.refused("in the queue", &key.replace("/blob/", "/queue/"), &car, "expected the space");
     for key in ["/notes", "/blob", "/", "blob/a"] {
@@ -182,7 +182,7 @@ fn a_receipt_counts_nowhere_else() {
     let unknown = Task { cmd: "/blob/remove".into(), ..task };
     let car = scene.service.receipt(scene.draft(&service, &unknown));
     scene.refused("of another command", &key, &car, "expected the key of a receipt of /blob/remove");
-    assert!(scene.recognised(&Kind::Receipt.key(&task_cid::<NativeHasher>(&unknown)), &car).is_ok());
+    assert!(scene.recognised(&Kind::Receipt.key(&unknown.cid::<NativeHasher>()), &car).is_ok());
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn cars_that_hold_something_else_dont_count() {
     let [task_block, root] = <[Vec<u8>; 2]>::try_from(blocks(&good)).unwrap();
     let other = dag_cbor::encode(&scene.add(b"other").to_ipld());
     let sealed = |change: &dyn Fn(&mut InvocationDraft)| {
-        let mut draft = assertion(&service, task_cid::<NativeHasher>(&task), Ok(stored()), vec![]);
+        let mut draft = assertion(&service, task.cid::<NativeHasher>(), Ok(stored()), vec![]);
         change(&mut draft);
         pack(&[&task_block, &scene.service.seal(&draft)])
     };
@@ -335,7 +335,7 @@ fn what_is_queued_asks_and_promises_nothing() {
     for kind in [Kind::Queue, Kind::Invoked] {
         let Standing::Asked(asked) = scene.standing(&kind.key(&cid), &car) else { panic!() };
         assert_eq!(asked.names.invocation, cid);
-        assert_eq!(asked.names.task, task_cid::<NativeHasher>(&task));
+        assert_eq!(asked.names.task, task.cid::<NativeHasher>());
         assert_eq!(asked.request.invocation.task, task);
         assert_eq!(asked.check(&service, NOW), Ok(()));
         assert!(matches!(asked.check(&scene.stranger.did(), NOW), Err(Denied::InvalidAudience { .. })));
