@@ -42,8 +42,8 @@ use crate::space::store::Replica;
 use crate::space::{SpaceError, millis};
 use crate::store::index::{self, Listed};
 use crate::task::nonce;
-use crate::ucan::sign::invocation;
 use crate::ucan::Held;
+use crate::ucan::sign::invocation;
 use crate::worker::Observer;
 
 use answer::Blob;
